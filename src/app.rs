@@ -1,0 +1,249 @@
+//! Puts the parts together: store → scheduler → router. No logic of its own.
+//!
+//! ```text
+//!  build: config ─► store, recorder, brain, toolbox ─► runner ─► scheduler
+//!                                                   └─► http::Api ─► router
+//!  run:   scheduler and router side by side; shutdown ─► drain ─► (grace) ─► halt ─► close
+//! ```
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::brain::{Brain, HttpBrain, HttpSettings, ScriptBrain};
+use crate::config::{BrainUrl, Config, ConfigError};
+use crate::domain::{Clock, Models, SpecLimits, SystemClock, TaskId};
+use crate::http::server::{self, Patience};
+use crate::http::{self, Api, Guard};
+use crate::recorder::{RecordError, Recorder};
+use crate::run::{RunSettings, Runner};
+use crate::scheduler::{Scheduler, SchedulerSettings};
+use crate::store::{SqliteStore, Store, StoreError};
+use crate::tools::{PathError, Settings, Toolbox};
+
+/// After the tasks have come to rest, this long for answers that are still being sent.
+const HTTP_GRACE: Duration = Duration::from_secs(5);
+
+/// The assembled service.
+pub struct App {
+    /// Where tasks are kept.
+    pub store: Arc<dyn Store>,
+    /// Where records are kept.
+    pub recorder: Arc<Recorder>,
+    /// What the HTTP side needs.
+    pub api: Api,
+    scheduler: Arc<Scheduler>,
+    drain: CancellationToken,
+    halt: CancellationToken,
+    grace: Duration,
+    patience: Patience,
+    /// Held as long as the service lives.
+    _locks: [File; 2],
+}
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// `CODE_DIR` cannot be used.
+    #[error("CODE_DIR: {0}")]
+    CodeDir(#[source] PathError),
+    /// `OUTPUT_DIR` cannot be used.
+    #[error("OUTPUT_DIR: {path}: {source}")]
+    OutputDir {
+        /// Which directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Two services would each take the other's tasks for abandoned.
+    #[error("OUTPUT_DIR: {0} is held by another codex-agent; submit tasks to that one, or use another directory")]
+    InUse(PathBuf),
+    /// The database.
+    #[error("DATABASE_URL: {file}: {source}")]
+    Store {
+        /// Which file.
+        file: PathBuf,
+        /// Why.
+        source: StoreError,
+    },
+    /// The records.
+    #[error("OUTPUT_DIR: {0}")]
+    Record(#[from] RecordError),
+    /// The client for the brain.
+    #[error("MCP_SERVER_URL: {0}")]
+    Brain(#[from] reqwest::Error),
+}
+
+/// Builds the service. With `only`, it runs that task and leaves all others in the queue.
+pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let toolbox = Arc::new(toolbox(config));
+    toolbox.workspace(None).map_err(StartError::CodeDir)?;
+    let locks = locks(config)?;
+    let file = config.database_file();
+    let store = SqliteStore::open(&file).await.map_err(|source| StartError::Store { file, source })?;
+    let store: Arc<dyn Store> = Arc::new(store);
+    let recorder = Arc::new(Recorder::open(&config.output_dir, Arc::clone(&store))?);
+    let brain = brain(config, Arc::clone(&clock))?;
+    let (drain, halt) = (CancellationToken::new(), CancellationToken::new());
+
+    let runner = Arc::new(Runner::new(RunSettings {
+        store: Arc::clone(&store),
+        recorder: Arc::clone(&recorder),
+        brain,
+        toolbox: Arc::clone(&toolbox),
+        clock: Arc::clone(&clock),
+        models: Models {
+            finetuned: config.openai_finetuned_model_id.clone(),
+            critique: config.openai_critique_model_id.clone(),
+        },
+    }));
+    let scheduler = Scheduler::new(SchedulerSettings {
+        store: Arc::clone(&store),
+        runner,
+        clock: Arc::clone(&clock),
+        max_running: config.max_running as usize,
+        only,
+        drain: drain.clone(),
+        halt: halt.clone(),
+    });
+    let api = Api {
+        store: Arc::clone(&store),
+        recorder: Arc::clone(&recorder),
+        toolbox,
+        clock,
+        new_id: new_task_id,
+        output_dir: config.output_dir.clone(),
+        limits: SpecLimits {
+            default_iterations: config.max_mcp_iterations,
+            max_iterations: config.max_iterations_limit,
+        },
+        max_queued: config.max_queued,
+        max_body_bytes: config.max_body_bytes,
+        drain: drain.clone(),
+    };
+    Ok(App {
+        store,
+        recorder,
+        api,
+        scheduler,
+        drain,
+        halt,
+        grace: config.shutdown_grace,
+        patience: Patience { header: config.header_timeout, grace: HTTP_GRACE },
+        _locks: locks,
+    })
+}
+
+/// Serves until `shutdown`, then lets what runs come to rest, and answers until it has.
+pub async fn run(
+    app: App,
+    listener: TcpListener,
+    guard: &Guard,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), StoreError> {
+    let stop_http = CancellationToken::new();
+    let router = http::router(app.api.clone(), guard);
+    let serving = server::serve(listener, router, stop_http.clone(), app.patience);
+    let working = async {
+        let worked = work(&app, shutdown).await;
+        stop_http.cancel();
+        worked
+    };
+    let (worked, ()) = tokio::join!(working, serving);
+    app.store.close().await;
+    worked
+}
+
+/// Runs tasks until `shutdown`, then lets them come to rest within the grace period.
+pub async fn work(app: &App, shutdown: impl Future<Output = ()>) -> Result<(), StoreError> {
+    let scheduling = Arc::clone(&app.scheduler).run();
+    tokio::pin!(scheduling);
+    tokio::select! {
+        ended = &mut scheduling => return ended,
+        () = shutdown => {}
+    }
+    tracing::info!(grace = ?app.grace, "stopping: no new tasks are taken up");
+    app.drain.cancel();
+    tokio::select! {
+        ended = &mut scheduling => return ended,
+        () = tokio::time::sleep(app.grace) => {}
+    }
+    tracing::warn!("the grace period is over: what still runs is left for the next start");
+    app.halt.cancel();
+    scheduling.await
+}
+
+impl App {
+    /// Cancelled, it ends the grace period.
+    pub fn halt_handle(&self) -> CancellationToken {
+        self.halt.clone()
+    }
+
+    /// Stops what runs without a grace period.
+    pub fn halt(&self) {
+        self.drain.cancel();
+        self.halt.cancel();
+    }
+}
+
+fn brain(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Brain>, StartError> {
+    Ok(match &config.mcp_server_url {
+        BrainUrl::Script => Arc::new(ScriptBrain),
+        BrainUrl::Http(url) => {
+            let settings = HttpSettings {
+                key: config.bearer()?,
+                timeout: config.mcp_timeout,
+                retries: config.mcp_retries,
+                max_reply_bytes: config.max_reply_bytes,
+            };
+            Arc::new(HttpBrain::new(url.clone(), settings, clock)?)
+        }
+    })
+}
+
+fn toolbox(config: &Config) -> Toolbox {
+    let settings = Settings {
+        timeout: config.cmd_timeout,
+        timeout_max: config.cmd_timeout_max,
+        max_output: config.cmd_max_output,
+        max_commands: config.commands_at_a_time(),
+        environment: config.command_environment(),
+        path: Config::command_path(),
+    };
+    // Absolute, so that a brain may name files as `pwd` shows them. One that does not exist is refused later, by name.
+    let code_dir = config.code_dir.canonicalize().unwrap_or_else(|_| config.code_dir.clone());
+    Toolbox::new(code_dir, settings)
+}
+
+/// The directory and the database, each of which another service might share.
+fn locks(config: &Config) -> Result<[File; 2], StartError> {
+    let dir = &config.output_dir;
+    std::fs::create_dir_all(dir).map_err(|source| StartError::OutputDir { path: dir.clone(), source })?;
+    let mut beside = config.database_file().into_os_string();
+    beside.push(".lock");
+    let lock = |path: PathBuf| {
+        let failed = |source| StartError::OutputDir { path: path.clone(), source };
+        let lock = File::create(&path).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(lock),
+            Err(std::fs::TryLockError::WouldBlock) => Err(StartError::InUse(path)),
+            Err(std::fs::TryLockError::Error(source)) => Err(failed(source)),
+        }
+    };
+    Ok([lock(dir.join(".lock"))?, lock(beside.into())?])
+}
+
+/// A name for a task that comes without one; later ones sort behind earlier ones.
+#[expect(clippy::disallowed_methods, reason = "the one place that makes ids")]
+pub fn new_task_id() -> TaskId {
+    uuid::Uuid::now_v7().into()
+}

@@ -1,0 +1,38 @@
+//! `codex-agent brain`
+
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::logging::{self, To};
+use super::{Exit, signals};
+use crate::brain::serve;
+use crate::config::Config;
+use crate::http::server::{self, Patience};
+use crate::http::{self, Guard};
+
+/// Answers of a brain are short; this is for those being written.
+const GRACE: Duration = Duration::from_secs(2);
+
+pub(super) async fn brain(config: Config) -> anyhow::Result<Exit> {
+    let listen = config.listen_at(Config::BRAIN_PORT);
+    let _logging = logging::start(&config, To::Stdout, false, "info")?;
+    let guard = Guard::new(&config.tokens()?, listen.ip(), config.allowed_host_names());
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("LISTEN: {listen}"))?;
+    let address = listener.local_addr()?;
+    tracing::info!("the script brain answers at http://{address}/step");
+    let patience = Patience { header: config.header_timeout, grace: GRACE };
+    let stop = CancellationToken::new();
+    let served = server::serve(listener, http::guarded(serve::router(), &guard), stop.clone(), patience);
+    tokio::pin!(served);
+    tokio::select! {
+        () = &mut served => {}
+        () = signals::next() => {
+            stop.cancel();
+            served.await;
+        }
+    }
+    Ok(Exit::Done)
+}

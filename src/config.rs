@@ -1,0 +1,381 @@
+//! Everything that can be set: one line of documentation per variable, flags over environment over `.env`.
+//!
+//! This is the one place that reads the environment. `codex-agent --help` prints this list.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, FromArgMatches};
+use reqwest::Url;
+
+/// The service's configuration. Every option is also a variable of the same name in capitals.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Configuration (flags over environment over .env)")]
+pub struct Config {
+    /// The brain: http://… or https://… (POST {url}/step), or script: (the task's own steps)
+    #[arg(long, env = "MCP_SERVER_URL", default_value = "http://localhost:8000", hide_env_values = true, global = true, value_parser = brain_url)]
+    pub mcp_server_url: BrainUrl,
+
+    /// How many times the brain is asked in a task that names no number
+    #[arg(long, env = "MAX_MCP_ITERATIONS", default_value_t = 7, global = true, value_name = "N", value_parser = count)]
+    pub max_mcp_iterations: u32,
+
+    /// The most iterations a task may ask for
+    #[arg(long, env = "MAX_ITERATIONS_LIMIT", default_value_t = 200, global = true, value_name = "N", value_parser = count)]
+    pub max_iterations_limit: u32,
+
+    /// How long the brain may take over one step, in seconds
+    #[arg(long, env = "MCP_TIMEOUT", default_value = "120", global = true, value_name = "SECONDS", value_parser = seconds)]
+    pub mcp_timeout: Duration,
+
+    /// How many times a step is tried again
+    #[arg(long, env = "MCP_RETRIES", default_value_t = 5, global = true, value_name = "N", value_parser = retries)]
+    pub mcp_retries: u32,
+
+    /// The longest reply taken from a brain, in bytes
+    #[arg(long, env = "MAX_REPLY_BYTES", default_value_t = 8 * 1024 * 1024, global = true, value_name = "BYTES", value_parser = bytes)]
+    pub max_reply_bytes: usize,
+
+    /// How long a command may run that names no timeout, in seconds
+    #[arg(long, env = "CMD_TIMEOUT", default_value = "20", global = true, value_name = "SECONDS", value_parser = seconds)]
+    pub cmd_timeout: Duration,
+
+    /// The longest timeout a command may ask for, in seconds
+    #[arg(long, env = "CMD_TIMEOUT_MAX", default_value = "600", global = true, value_name = "SECONDS", value_parser = seconds)]
+    pub cmd_timeout_max: Duration,
+
+    /// How much of each output stream of a command is kept, in bytes
+    #[arg(long, env = "CMD_MAX_OUTPUT", default_value_t = 20_000, global = true, value_name = "BYTES", value_parser = bytes)]
+    pub cmd_max_output: usize,
+
+    /// The directory whose files the tools work on
+    #[arg(long, env = "CODE_DIR", default_value = "/app/code", global = true, value_name = "DIR")]
+    pub code_dir: PathBuf,
+
+    /// The directory for the database, the records and the log
+    #[arg(long, env = "OUTPUT_DIR", default_value = "/app/output", global = true, value_name = "DIR")]
+    pub output_dir: PathBuf,
+
+    /// Sent to the brain as its bearer token
+    #[arg(long, env = "OPENAI_API_KEY", hide_env_values = true, global = true, value_name = "KEY")]
+    pub openai_api_key: Option<String>,
+
+    /// The main model's id, told to the brain
+    #[arg(long, env = "OPENAI_FINETUNED_MODEL_ID", global = true, value_name = "MODEL")]
+    pub openai_finetuned_model_id: Option<String>,
+
+    /// The critique model's id, told to the brain
+    #[arg(long, env = "OPENAI_CRITIQUE_MODEL_ID", global = true, value_name = "MODEL")]
+    pub openai_critique_model_id: Option<String>,
+
+    /// Where to listen [default: 127.0.0.1:8080, for the brain 127.0.0.1:8000]
+    #[arg(long, env = "LISTEN", global = true, value_name = "IP:PORT", value_parser = address)]
+    pub listen: Option<SocketAddr>,
+
+    /// Tokens that clients must bear, separated by commas
+    #[arg(long, env = "API_TOKENS", hide_env_values = true, global = true, value_name = "TOKEN,…")]
+    pub api_tokens: Option<String>,
+
+    /// A file with such tokens, one a line
+    #[arg(long, env = "API_TOKENS_FILE", global = true, value_name = "FILE")]
+    pub api_tokens_file: Option<PathBuf>,
+
+    /// Listen beyond loopback without a token: whoever reaches the port may run commands
+    #[arg(long, env = "ALLOW_ANONYMOUS", global = true, default_value = "false", num_args = 0..=1,
+          default_missing_value = "true", value_name = "true|false", action = clap::ArgAction::Set)]
+    pub allow_anonymous: bool,
+
+    /// Names under which clients may reach the service besides its addresses, separated by commas; * for any
+    #[arg(long, env = "ALLOWED_HOSTS", global = true, value_name = "HOST,…")]
+    pub allowed_hosts: Option<String>,
+
+    /// Where tasks are kept, as `sqlite://PATH` [default: `OUTPUT_DIR`/codex-agent.db]
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true, value_name = "URL", value_parser = database)]
+    pub database_url: Option<Database>,
+
+    /// How many tasks run at a time
+    #[arg(long, env = "MAX_RUNNING", default_value_t = 256, global = true, value_name = "N", value_parser = count)]
+    pub max_running: u32,
+
+    /// How many commands run at a time [default: twice the cores]
+    #[arg(long, env = "MAX_COMMANDS", global = true, value_name = "N", value_parser = count)]
+    pub max_commands: Option<u32>,
+
+    /// How many tasks may wait
+    #[arg(long, env = "MAX_QUEUED", default_value_t = 100_000, global = true, value_name = "N", value_parser = count)]
+    pub max_queued: u32,
+
+    /// The longest request body, in bytes
+    #[arg(long, env = "MAX_BODY_BYTES", default_value_t = 1024 * 1024, global = true, value_name = "BYTES", value_parser = bytes)]
+    pub max_body_bytes: usize,
+
+    /// How long a client may take over the head of a request, in seconds; also how long an idle connection is kept
+    #[arg(long, env = "HEADER_TIMEOUT", default_value = "30", global = true, value_name = "SECONDS", value_parser = seconds)]
+    pub header_timeout: Duration,
+
+    /// How long what runs may take to come to rest after SIGTERM, in seconds
+    #[arg(long, env = "SHUTDOWN_GRACE", default_value = "25", global = true, value_name = "SECONDS", value_parser = seconds)]
+    pub shutdown_grace: Duration,
+
+    /// Set (to anything): told to commands. Package installs are refused in this version with it or without
+    #[arg(long, env = "CI", global = true, value_name = "ANY", hide_env_values = true)]
+    pub ci: Option<String>,
+
+    /// How log lines look
+    #[arg(
+        long,
+        env = "LOG_FORMAT",
+        default_value = "text",
+        global = true,
+        value_enum,
+        value_name = "text|json",
+        hide_possible_values = true
+    )]
+    pub log_format: LogFormat,
+
+    /// Which log lines are written, as for tracing's `EnvFilter` [default: info; for a task in the foreground: warn]
+    #[arg(long, env = "RUST_LOG", global = true, value_name = "FILTER")]
+    pub rust_log: Option<String>,
+}
+
+/// Where the brain is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BrainUrl {
+    /// At the other end of a connection.
+    Http(Url),
+    /// In this process.
+    Script,
+}
+
+/// Where tasks are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// In one file.
+    Sqlite(PathBuf),
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs: one JSON object a line.
+    Json,
+}
+
+/// Settings that do not go together; the text names the variables.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A default over its own maximum.
+    #[error("{0} must not be more than {1}")]
+    Order(&'static str, &'static str),
+    /// The token file cannot be read.
+    #[error("API_TOKENS_FILE: {path}: {source}")]
+    Tokens {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A token source without a token would leave the service open.
+    #[error("{0}: has no token in it")]
+    NoToken(&'static str),
+    /// Open to the network without a token.
+    #[error(
+        "LISTEN: {0} is reachable from other machines and no API_TOKENS are set; set them, or ALLOW_ANONYMOUS=true"
+    )]
+    Exposed(SocketAddr),
+    /// The key cannot stand in a header.
+    #[error("OPENAI_API_KEY: has a character that cannot stand in a header")]
+    Key,
+}
+
+impl Config {
+    /// Where the service listens if nothing is said.
+    pub const SERVE_PORT: u16 = 8080;
+    /// Where the brain listens if nothing is said; `MCP_SERVER_URL`'s default leads there.
+    pub const BRAIN_PORT: u16 = 8000;
+
+    /// The defaults, whatever the environment says.
+    pub fn defaults() -> Result<Self, clap::Error> {
+        let command = Self::augment_args(clap::Command::new("defaults").no_binary_name(true));
+        let blind = command.mut_args(|argument| argument.env(None::<&'static str>));
+        Self::from_arg_matches(&blind.try_get_matches_from(None::<&str>)?)
+    }
+
+    /// Puts the variables of a `.env` file in or above the working directory behind those of the environment. To be
+    /// called before any thread is started.
+    pub fn load_dotenv() -> Result<(), String> {
+        match dotenvy::dotenv() {
+            Ok(_) => Ok(()),
+            Err(error) if error.not_found() => Ok(()),
+            Err(error) => Err(format!(".env: {}", error.to_string().replace('\n', " "))),
+        }
+    }
+
+    /// Whether a variable is there but empty, as a compose file passes on what is not set; it counts as not set.
+    #[expect(clippy::disallowed_methods, reason = "this is the room that reads the environment")]
+    pub fn is_blank(name: &std::ffi::OsStr) -> bool {
+        std::env::var_os(name).is_some_and(|value| value.is_empty())
+    }
+
+    /// Checks what one variable's parser cannot see, and drops variables that are set to nothing.
+    pub fn checked(mut self) -> Result<Self, ConfigError> {
+        for text in [
+            &mut self.openai_api_key,
+            &mut self.openai_finetuned_model_id,
+            &mut self.openai_critique_model_id,
+            &mut self.api_tokens,
+            &mut self.allowed_hosts,
+            &mut self.ci,
+        ] {
+            *text = text.take().filter(|text| !text.trim().is_empty());
+        }
+        if self.max_mcp_iterations > self.max_iterations_limit {
+            return Err(ConfigError::Order("MAX_MCP_ITERATIONS", "MAX_ITERATIONS_LIMIT"));
+        }
+        if self.cmd_timeout > self.cmd_timeout_max {
+            return Err(ConfigError::Order("CMD_TIMEOUT", "CMD_TIMEOUT_MAX"));
+        }
+        self.bearer()?;
+        Ok(self)
+    }
+
+    /// All tokens that clients may bear; refuses to leave a service open to the network.
+    pub fn tokens(&self) -> Result<Vec<String>, ConfigError> {
+        let split = |text: &str, by: &[char]| -> Vec<String> {
+            text.split(by).map(str::trim).filter(|token| !token.is_empty()).map(str::to_owned).collect()
+        };
+        let mut tokens = Vec::new();
+        if let Some(text) = &self.api_tokens {
+            tokens.extend(split(text, &[',']));
+            if tokens.is_empty() {
+                return Err(ConfigError::NoToken("API_TOKENS"));
+            }
+        }
+        if let Some(path) = &self.api_tokens_file {
+            let text =
+                std::fs::read_to_string(path).map_err(|source| ConfigError::Tokens { path: path.clone(), source })?;
+            let from_file = split(&text, &['\n', ',']);
+            if from_file.is_empty() {
+                return Err(ConfigError::NoToken("API_TOKENS_FILE"));
+            }
+            tokens.extend(from_file);
+        }
+        let exposed = self.listen.filter(|listen| !listen.ip().is_loopback() && !self.allow_anonymous);
+        if let (true, Some(listen)) = (tokens.is_empty(), exposed) {
+            return Err(ConfigError::Exposed(listen));
+        }
+        Ok(tokens)
+    }
+
+    /// `LISTEN`, or its default: this machine only, at `port`.
+    pub fn listen_at(&self, port: u16) -> SocketAddr {
+        self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
+    /// The header the brain gets.
+    pub fn bearer(&self) -> Result<Option<axum::http::HeaderValue>, ConfigError> {
+        let Some(key) = &self.openai_api_key else { return Ok(None) };
+        let mut value =
+            axum::http::HeaderValue::from_str(&format!("Bearer {}", key.trim())).map_err(|_| ConfigError::Key)?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+
+    /// The database's file.
+    pub fn database_file(&self) -> PathBuf {
+        match &self.database_url {
+            Some(Database::Sqlite(path)) => path.clone(),
+            None => self.output_dir.join("codex-agent.db"),
+        }
+    }
+
+    /// The names in `ALLOWED_HOSTS`, in lower case.
+    pub fn allowed_host_names(&self) -> Vec<String> {
+        let names = self.allowed_hosts.iter().flat_map(|text| text.split(','));
+        names.map(|name| name.trim().to_ascii_lowercase()).filter(|name| !name.is_empty()).collect()
+    }
+
+    /// `MAX_COMMANDS`, or its default.
+    pub fn commands_at_a_time(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        self.max_commands.map_or_else(|| 2 * cores(), |count| count as usize)
+    }
+
+    /// The environment of a command: fixed names, none of which bears a secret, with the service's values.
+    pub fn command_environment(&self) -> Vec<(OsString, OsString)> {
+        const INHERITED: &[&str] = &["PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR"];
+        let inherited = INHERITED.iter().filter_map(|name| Some((OsString::from(name), variable(name)?)));
+        let mut environment: Vec<_> = inherited.collect();
+        environment.push(("TERM".into(), "dumb".into()));
+        if let Some(ci) = &self.ci {
+            environment.push(("CI".into(), ci.into()));
+        }
+        environment
+    }
+
+    /// Where programs are looked for.
+    pub fn command_path() -> OsString {
+        variable("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into())
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the room that reads the environment")]
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+fn count(text: &str) -> Result<u32, String> {
+    match text.trim().parse() {
+        Ok(count @ 1..) => Ok(count),
+        _ => Err(format!("must be a whole number from 1 to {}", u32::MAX)),
+    }
+}
+
+fn retries(text: &str) -> Result<u32, String> {
+    match text.trim().parse() {
+        Ok(count @ 0..=100) => Ok(count),
+        _ => Err("must be a whole number from 0 to 100".to_owned()),
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.trim().parse().map_err(|_| "must be an IP address and a port, as in 127.0.0.1:8080".to_owned())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.trim().parse() {
+        Ok(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
+        _ => Err("must be a whole number of seconds from 1 to 86400".to_owned()),
+    }
+}
+
+fn bytes(text: &str) -> Result<usize, String> {
+    match text.trim().parse() {
+        Ok(bytes @ 1..=0x4000_0000) => Ok(bytes),
+        _ => Err("must be a whole number of bytes from 1 to 1073741824".to_owned()),
+    }
+}
+
+fn brain_url(text: &str) -> Result<BrainUrl, String> {
+    if text == "script:" {
+        return Ok(BrainUrl::Script);
+    }
+    let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
+    match url.scheme() {
+        "http" | "https" if url.has_host() => Ok(BrainUrl::Http(url)),
+        other => Err(format!("{other}: is not available in this version; use http://, https:// or script:")),
+    }
+}
+
+fn database(text: &str) -> Result<Database, String> {
+    let path = text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:"));
+    match path {
+        Some("") => Err("has no path behind sqlite://".to_owned()),
+        Some(path) => Ok(Database::Sqlite(path.into())),
+        None => Err("must be sqlite://PATH in this version".to_owned()),
+    }
+}

@@ -1,0 +1,34 @@
+//! Types and rules, and nothing that touches the outside world: no I/O, no async, no SQL, no HTTP.
+//! Every other room may use this one; it uses none of them.
+//!
+//! ```text
+//!  json       a JSON value as the text it came in
+//!  id         TaskId, parsed once at the edge
+//!  spec       what a client posted: known options checked, the rest untouched
+//!  task       Task, TaskState and the one function that changes it
+//!  step       the protocol with the brain: payloads out, replies in
+//!  iteration  one line of a task's record
+//!  clock      time as an argument
+//!  hex        bytes as text
+//! ```
+//!
+//! Deliberately absent: defaults and limits. They come from `config` as arguments.
+
+mod clock;
+mod hex;
+mod id;
+mod iteration;
+mod json;
+mod spec;
+mod step;
+mod task;
+
+pub use clock::{Clock, SystemClock, Timestamp};
+pub use hex::hex;
+pub use id::{InvalidTaskId, TaskId};
+pub(crate) use iteration::millis;
+pub use iteration::{Exchange, Line, LineError};
+pub use json::{Json, JsonError, MAX_DEPTH};
+pub use spec::{FieldError, SpecLimits, TaskSpec};
+pub use step::{Models, Payload, Reply, ReplyError, StopReason, ToolCall, Usage};
+pub use task::{ErrorCode, IllegalTransition, Outcome, Status, Task, TaskError, TaskEvent, TaskState};

@@ -1,0 +1,233 @@
+//! What a client posted: the known options checked, every other field left alone.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{Json, TaskId};
+
+/// A posted task whose options have been checked.
+#[derive(Clone, Debug)]
+pub struct TaskSpec {
+    /// The whole object as posted; the brain gets exactly this.
+    pub posted: Json,
+    /// The id the client chose, if it chose one.
+    pub id: Option<TaskId>,
+    /// The directory under `CODE_DIR` that the tools may see.
+    pub workspace: Option<String>,
+    /// How many times the brain is asked at most.
+    pub max_iterations: u32,
+    /// How long the task may run, from its first start.
+    pub deadline: Option<Duration>,
+    /// Higher goes first.
+    pub priority: i32,
+}
+
+/// What the service allows; from the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct SpecLimits {
+    /// `MAX_MCP_ITERATIONS`, for tasks that name no number.
+    pub default_iterations: u32,
+    /// `MAX_ITERATIONS_LIMIT`.
+    pub max_iterations: u32,
+}
+
+/// One field at fault: where it is (RFC 6901) and what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// A JSON Pointer into the body, or the name of a query parameter or header.
+    pub pointer: String,
+    /// One sentence.
+    pub detail: String,
+}
+
+impl FieldError {
+    /// An error about the field at `pointer`.
+    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), detail: detail.into() }
+    }
+}
+
+impl TaskSpec {
+    /// Priorities a client may give: wide enough for any scheme, and far from overflow.
+    pub const PRIORITIES: RangeInclusive<i32> = -1000..=1000;
+    /// The longest deadline: thirty days in seconds.
+    pub const MAX_DEADLINE_SECONDS: i32 = 30 * 24 * 3600;
+    /// The longest path of a workspace, in characters.
+    pub const MAX_WORKSPACE: usize = 1024;
+    /// The most labels a task may bear.
+    pub const MAX_LABELS: usize = 64;
+
+    /// Checks the known options of `posted`; all faults are told at once.
+    pub fn parse(posted: Json, limits: SpecLimits) -> Result<Self, Vec<FieldError>> {
+        if !posted.is_object() {
+            return Err(vec![FieldError::new("", "a task is a JSON object")]);
+        }
+        let Fields(fields) = serde_json::from_str(posted.as_str())
+            .map_err(|error| vec![FieldError::new("", format!("not a readable object: {error}"))])?;
+        let mut reader = Reader { fields, errors: Vec::new() };
+
+        reader.instruction();
+        let id = reader
+            .text("task_id")
+            .and_then(|text: String| reader.ok("task_id", text.parse::<TaskId>().map_err(|error| error.to_string())));
+        let workspace = reader.text("workspace");
+        if workspace.as_ref().is_some_and(|path| path.chars().count() > Self::MAX_WORKSPACE) {
+            reader.fault("workspace", format!("must have at most {} characters", Self::MAX_WORKSPACE));
+        }
+        let most = i32::try_from(limits.max_iterations).unwrap_or(i32::MAX);
+        let max_iterations = reader.whole("max_iterations", 1..=most).map(i32::cast_unsigned);
+        let deadline = reader.whole("deadline_seconds", 1..=Self::MAX_DEADLINE_SECONDS).map(i32::cast_unsigned);
+        let deadline = deadline.map(|seconds| Duration::from_secs(seconds.into()));
+        let priority = reader.whole("priority", Self::PRIORITIES).unwrap_or(0);
+        reader.labels();
+        if reader.given("isolation").is_some() {
+            reader.fault("isolation", "isolation is not available in this version");
+        }
+
+        if reader.errors.is_empty() {
+            let max_iterations = max_iterations.unwrap_or(limits.default_iterations);
+            Ok(Self { posted, id, workspace, max_iterations, deadline, priority })
+        } else {
+            // A field that is given twice is looked at more than once.
+            reader.errors.dedup();
+            Err(reader.errors)
+        }
+    }
+}
+
+/// Reads one known option after the other and collects what is wrong.
+struct Reader<'a> {
+    fields: Vec<(String, &'a RawValue)>,
+    errors: Vec<FieldError>,
+}
+
+impl<'a> Reader<'a> {
+    fn fault(&mut self, name: &str, detail: impl Into<String>) {
+        self.errors.push(FieldError::new(format!("/{name}"), detail));
+    }
+
+    fn ok<T>(&mut self, name: &str, result: Result<T, String>) -> Option<T> {
+        result.map_err(|detail| self.fault(name, detail)).ok()
+    }
+
+    /// The field's text; `null` counts as not given. Given twice, it is a fault: readers would differ on which one counts.
+    fn given(&mut self, name: &str) -> Option<&'a str> {
+        let mut found = self.fields.iter().filter(|(key, _)| key == name).map(|(_, raw)| raw.get());
+        let (first, second) = (found.next(), found.next());
+        if second.is_some() {
+            self.fault(name, "is given more than once");
+        }
+        first.filter(|text| *text != "null")
+    }
+
+    fn read<T: DeserializeOwned>(&mut self, name: &str, what: &str) -> Option<T> {
+        let text = self.given(name)?;
+        self.ok(name, serde_json::from_str(text).map_err(|_| format!("must be {what}")))
+    }
+
+    fn instruction(&mut self) {
+        if self.fields.iter().all(|(key, _)| key != "instruction") {
+            return self.fault("instruction", "is required");
+        }
+        if self.given("instruction").is_none() {
+            return self.fault("instruction", "must be a string");
+        }
+        if self.read::<String>("instruction", "a string").is_some_and(|text| text.trim().is_empty()) {
+            self.fault("instruction", "must not be empty");
+        }
+    }
+
+    fn text(&mut self, name: &str) -> Option<String> {
+        let text: String = self.read(name, "a string")?;
+        self.ok(name, if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text) })
+    }
+
+    /// A whole number within bounds. `300.0` and `3e2` are whole too, as JSON Schema has it.
+    fn whole(&mut self, name: &str, bounds: RangeInclusive<i32>) -> Option<i32> {
+        let what = format!("a whole number from {} to {}", bounds.start(), bounds.end());
+        let number = self.read::<f64>(name, &what)?;
+        let fits = number.fract() == 0.0 && (f64::from(*bounds.start())..=f64::from(*bounds.end())).contains(&number);
+        #[expect(clippy::cast_possible_truncation, reason = "it is whole and within the bounds of an i32")]
+        let whole = number as i32;
+        self.ok(name, if fits { Ok(whole) } else { Err(format!("must be {what}")) })
+    }
+
+    fn labels(&mut self) {
+        let Some(text) = self.given("labels") else { return };
+        let Ok(Fields(labels)) = serde_json::from_str::<Fields<'_>>(text) else {
+            return self.fault("labels", "must be an object of strings");
+        };
+        if labels.len() > TaskSpec::MAX_LABELS {
+            self.fault("labels", format!("must have at most {} entries", TaskSpec::MAX_LABELS));
+        }
+        for (key, value) in labels {
+            if serde_json::from_str::<String>(value.get()).is_err() {
+                let key = key.replace('~', "~0").replace('/', "~1");
+                self.fault(&format!("labels/{key}"), "must be a string");
+            }
+        }
+    }
+}
+
+/// The members of a JSON object in order, repeated names included.
+struct Fields<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Vec<(String, &'de RawValue)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(members)
+            }
+        }
+        deserializer.deserialize_map(Members).map(Fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: SpecLimits = SpecLimits { default_iterations: 7, max_iterations: 200 };
+
+    fn faults(text: &str) -> Vec<String> {
+        TaskSpec::parse(Json::parse(text).unwrap(), LIMITS)
+            .map_or_else(|errors| errors.into_iter().map(|error| error.pointer).collect(), |_| Vec::new())
+    }
+
+    #[test]
+    fn defaults_fill_what_is_not_given() {
+        let spec = TaskSpec::parse(Json::parse(r#"{"instruction":"x","task_id":null}"#).unwrap(), LIMITS).unwrap();
+        assert_eq!((spec.max_iterations, spec.priority, spec.deadline), (7, 0, None));
+        assert!(spec.id.is_none());
+    }
+
+    #[test]
+    fn each_fault_names_its_field() {
+        assert_eq!(faults(r#"{"instruction":"x","extra":[1e999]}"#), [""; 0]);
+        assert_eq!(faults("[]"), [""]);
+        assert_eq!(faults("{}"), ["/instruction"]);
+        assert_eq!(faults(r#"{"instruction":" \n"}"#), ["/instruction"]);
+        assert_eq!(faults(r#"{"instruction":"a","instruction":"b"}"#), ["/instruction"]);
+        assert_eq!(faults(r#"{"instruction":"x","labels":{"a/b":1}}"#), ["/labels/a~1b"]);
+        assert_eq!(
+            faults(r#"{"instruction":1,"task_id":"..","max_iterations":201,"priority":1.5,"deadline_seconds":0}"#),
+            ["/instruction", "/task_id", "/max_iterations", "/deadline_seconds", "/priority"]
+        );
+    }
+}

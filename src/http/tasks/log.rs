@@ -1,0 +1,213 @@
+//! `GET /tasks/{id}/log`: the record.
+//!
+//! The store says how long the record is; no more of the file than that is ever sent, so a line is whole or not there.
+
+use std::io::{self, SeekFrom};
+
+use async_compression::tokio::bufread::GzipEncoder;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::header::{
+    ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+    IF_RANGE, RANGE, VARY,
+};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use futures_util::Stream;
+use tokio::io::{AsyncReadExt, AsyncSeekExt, BufReader, Take};
+use tokio_util::io::ReaderStream;
+use utoipa::IntoParams;
+
+use super::range::{self, Asked};
+use super::{TaskPath, named};
+use crate::domain::{Task, TaskId, Timestamp};
+use crate::http::Api;
+use crate::http::params::Params;
+use crate::http::problem::{Problem, Refusals};
+use crate::http::view::names_tag;
+use crate::recorder::RecordError;
+use crate::store::{StoreError, Subscription};
+
+/// Bytes read from the file at a time: fewer, and the hop to the file thread costs more than the copy.
+const CHUNK: usize = 256 * 1024;
+
+/// The largest iteration that can be asked for: the document gives the number as an int32, and no task comes near it.
+const MAX_AFTER: u32 = i32::MAX.cast_unsigned();
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only described; Params reads them")]
+pub(in crate::http) struct LogParams {
+    /// Only iterations after this one.
+    #[param(minimum = 0, maximum = 2_147_483_647)]
+    after: Option<u32>,
+    /// Keep sending lines as they come, until the task has ended.
+    follow: Option<bool>,
+}
+
+/// The record so far: one JSON object a line, whole lines only.
+#[utoipa::path(get, path = "/tasks/{id}/log", tag = "tasks", params(TaskPath, LogParams,
+    ("Range" = Option<String>, Header, description = "One range of bytes."),
+    ("If-None-Match" = Option<String>, Header, description = "The ETag of what is known already."),
+), responses(
+    (status = 200, description = "The lines.", body = String, content_type = "application/jsonl", headers(("etag" = String, description = "Names this state."))),
+    (status = 206, description = "The bytes asked for.", body = String, content_type = "application/jsonl"),
+    (status = 304, description = "Nothing new."),
+    (status = 404, description = "No such task.", body = Problem, content_type = "application/problem+json"),
+    (status = 416, description = "The record has no such bytes.", body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "A parameter is at fault.", body = Problem, content_type = "application/problem+json"),
+    Refusals,
+))]
+pub(in crate::http) async fn log(
+    State(api): State<Api>,
+    path: Result<Path<String>, PathRejection>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let id = named(path)?;
+    let params = Params::parse(&uri, &["after", "follow"])?;
+    let after = params.number("after", 0..=MAX_AFTER)?.unwrap_or(0);
+    let follow = params.flag("follow")?;
+    let task = api.store.task(&id).await?.ok_or_else(Problem::no_such_task)?;
+    if follow {
+        return Ok(([(CONTENT_TYPE, "application/jsonl")], Body::from_stream(stream(api, id, after))).into_response());
+    }
+    let start = api.store.offset_after(&id, after).await?;
+
+    let len = task.log_bytes.saturating_sub(start);
+    let gzip = accepts_gzip(&headers) && !headers.contains_key(RANGE);
+    let tag = etag(&task, start, gzip);
+    if names_tag(headers.get(IF_NONE_MATCH), &tag) {
+        return Ok((StatusCode::NOT_MODIFIED, [(ETAG, tag)]).into_response());
+    }
+    // A range of another state of the record than the client has would not fit to its other bytes.
+    let same = headers.get(IF_RANGE).is_none_or(|known| known.as_bytes() == tag.as_bytes());
+    let asked = headers.get(RANGE).filter(|_| same).and_then(|value| value.to_str().ok());
+    let mut answer = Response::builder()
+        .header(CONTENT_TYPE, "application/jsonl")
+        .header(ETAG, tag)
+        .header(VARY, "accept-encoding")
+        .header(ACCEPT_RANGES, "bytes");
+    let (first, count) = match range::parse(asked, len) {
+        Asked::Whole => (0, len),
+        Asked::Part(first, last) => {
+            answer =
+                answer.status(StatusCode::PARTIAL_CONTENT).header(CONTENT_RANGE, format!("bytes {first}-{last}/{len}"));
+            (first, last - first + 1)
+        }
+        Asked::Outside => {
+            let problem = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, format!("the record has {len} bytes"));
+            let range = format!("bytes */{len}").parse().map_err(|_| Problem::no_such_task())?;
+            return Err(problem.with(CONTENT_RANGE, range));
+        }
+    };
+    let file = open(&api, &id, task.log_bytes, start + first, count).await?;
+    let body = if gzip {
+        answer = answer.header(CONTENT_ENCODING, "gzip");
+        Body::from_stream(ReaderStream::with_capacity(GzipEncoder::new(BufReader::with_capacity(CHUNK, file)), CHUNK))
+    } else {
+        answer = answer.header(CONTENT_LENGTH, count);
+        Body::from_stream(ReaderStream::with_capacity(file, CHUNK))
+    };
+    answer.body(body).map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+}
+
+/// The file from `offset`, no more than `count` bytes, after it has been brought to `end`.
+async fn open(api: &Api, id: &TaskId, end: u64, offset: u64, count: u64) -> Result<Take<tokio::fs::File>, Problem> {
+    let read = async {
+        api.recorder.catch_up(id, end).await?;
+        let path = api.recorder.path(id);
+        let opened = async {
+            let mut file = tokio::fs::File::open(&path).await?;
+            file.set_max_buf_size(CHUNK);
+            file.seek(SeekFrom::Start(offset)).await?;
+            Ok(file.take(count))
+        };
+        opened.await.map_err(|source| RecordError::File { path: path.clone(), source })
+    };
+    if end == 0 {
+        // Nothing is on record yet, and there may be no file.
+        let empty = tokio::fs::File::open("/dev/null").await;
+        return empty.map(|file| file.take(0)).map_err(|error| unreadable(&error));
+    }
+    read.await.map_err(|error: RecordError| unreadable(&error))
+}
+
+fn unreadable(error: &(dyn std::error::Error + 'static)) -> Problem {
+    tracing::error!(error, "a record cannot be read");
+    Problem::busy("the record cannot be read now", 5)
+}
+
+/// Lines after iteration `after` as they come, until the task has ended, is gone, or the service stops.
+fn stream(api: Api, id: TaskId, after: u32) -> impl Stream<Item = io::Result<Vec<u8>>> {
+    let subscription = api.store.changes().subscribe(&id);
+    let follower = Follower { api, id, after, sent: None, life: None, subscription };
+    futures_util::stream::try_unfold(follower, async |mut follower| {
+        Ok(follower.next().await?.map(|bytes| (bytes, follower)))
+    })
+}
+
+/// One client that follows a record.
+struct Follower {
+    api: Api,
+    id: TaskId,
+    after: u32,
+    /// The place in the record up to which the client has it; unknown until iteration `after` is there.
+    sent: Option<u64>,
+    /// When the task was accepted: another one may get its name after it has been deleted.
+    life: Option<Timestamp>,
+    subscription: Subscription,
+}
+
+impl Follower {
+    /// The next lines, or a part of them if they are many; `None` at the end.
+    async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let failed = |error: StoreError| io::Error::other(error);
+        loop {
+            let change = self.subscription.next_change();
+            let Some(task) = self.api.store.task(&self.id).await.map_err(failed)? else { return Ok(None) };
+            if *self.life.get_or_insert(task.created_at) != task.created_at {
+                return Ok(None);
+            }
+            if self.sent.is_none() && task.iteration >= self.after {
+                self.sent = Some(self.api.store.offset_after(&self.id, self.after).await.map_err(failed)?);
+            }
+            if let Some(sent) = self.sent.filter(|sent| *sent < task.log_bytes) {
+                let count = (task.log_bytes - sent).min(CHUNK as u64);
+                let mut file = open(&self.api, &self.id, task.log_bytes, sent, count)
+                    .await
+                    .map_err(|_| io::Error::other("the record cannot be read"))?;
+                let mut bytes = Vec::new();
+                file.read_to_end(&mut bytes).await?;
+                if bytes.is_empty() {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                self.sent = Some(sent + bytes.len() as u64);
+                return Ok(Some(bytes));
+            }
+            if task.has_ended() || self.api.drain.is_cancelled() {
+                return Ok(None);
+            }
+            tokio::select! {
+                () = change => {}
+                () = self.api.drain.cancelled() => {}
+            }
+        }
+    }
+}
+
+/// Names one state of one life of a record, from one place on, in one encoding.
+fn etag(task: &Task, start: u64, gzip: bool) -> String {
+    let encoding = if gzip { "-gzip" } else { "" };
+    format!("\"{:x}-{:x}-{start:x}{encoding}\"", task.created_at.millis(), task.log_bytes)
+}
+
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|coding| {
+        let (name, quality) = coding.split_once(';').unwrap_or((coding, "q=1"));
+        let refused = quality.trim().strip_prefix("q=").is_some_and(|q| q.trim().parse() == Ok(0.0f32));
+        name.trim().eq_ignore_ascii_case("gzip") && !refused
+    })
+}

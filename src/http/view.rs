@@ -1,0 +1,143 @@
+//! A task as users see it.
+
+use axum::Json as JsonBody;
+use axum::http::HeaderValue;
+use axum::http::header::ETAG;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::{Json, Outcome, Task, Timestamp};
+
+/// A task.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Task)]
+pub struct TaskView {
+    #[schema(value_type = String, min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
+    task_id: String,
+    /// `queued` → `running` → `succeeded`, `failed` or `cancelled`.
+    #[schema(value_type = StatusWord)]
+    status: &'static str,
+    /// The object as posted.
+    #[schema(value_type = Object)]
+    task: Json,
+    /// How many times a worker took it up.
+    attempt: u32,
+    /// The last iteration on record; 0 before the first.
+    iteration: u32,
+    /// How many times the brain is asked at most.
+    #[schema(minimum = 1)]
+    max_iterations: u32,
+    /// What the brain said at the end.
+    #[schema(required)]
+    summary: Option<String>,
+    /// Why it failed.
+    #[schema(required)]
+    error: Option<ErrorView>,
+    /// Tokens that the brain said it used.
+    #[schema(required)]
+    usage: Option<UsageView>,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[schema(required, value_type = Option<String>, format = DateTime)]
+    started_at: Option<Timestamp>,
+    #[schema(required, value_type = Option<String>, format = DateTime)]
+    finished_at: Option<Timestamp>,
+}
+
+/// Where a task stands.
+#[derive(ToSchema)]
+#[schema(as = Status, rename_all = "snake_case")]
+#[expect(dead_code, reason = "only described; the words are domain::Status's")]
+pub(super) enum StatusWord {
+    Queued,
+    Running,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+/// Why a task failed.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TaskError)]
+pub(super) struct ErrorView {
+    /// For programs.
+    #[schema(value_type = ErrorCodeWord)]
+    code: &'static str,
+    /// For people.
+    message: String,
+}
+
+#[derive(ToSchema)]
+#[schema(as = ErrorCode, rename_all = "snake_case")]
+#[expect(dead_code, reason = "only described; the words are domain::ErrorCode's")]
+enum ErrorCodeWord {
+    MaxIterations,
+    UnknownEvent,
+    BrainUnreachable,
+    BrainProtocol,
+    DeadlineExceeded,
+    LostTooOften,
+    Internal,
+}
+
+/// Tokens, as the brain counts them.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Usage)]
+pub(super) struct UsageView {
+    #[schema(minimum = 0)]
+    prompt_tokens: u64,
+    #[schema(minimum = 0)]
+    completion_tokens: u64,
+}
+
+impl From<Task> for TaskView {
+    fn from(task: Task) -> Self {
+        let status = task.state.status().as_str();
+        let (summary, error) = match task.state.outcome() {
+            Some(Outcome::Succeeded { summary }) => (summary.clone(), None),
+            Some(Outcome::Failed(error)) => {
+                (None, Some(ErrorView { code: error.code.as_str(), message: error.message.clone() }))
+            }
+            Some(Outcome::Cancelled) | None => (None, None),
+        };
+        let usage = task
+            .usage
+            .map(|usage| UsageView { prompt_tokens: usage.prompt_tokens, completion_tokens: usage.completion_tokens });
+        Self {
+            task_id: task.id.to_string(),
+            status,
+            task: task.posted,
+            attempt: task.attempt,
+            iteration: task.iteration,
+            max_iterations: task.max_iterations,
+            summary,
+            error,
+            usage,
+            created_at: task.created_at,
+            started_at: task.started_at,
+            finished_at: task.finished_at,
+        }
+    }
+}
+
+/// Names one state of one life of a task: an id may be deleted and used again.
+pub(super) fn etag(task: &Task) -> String {
+    format!("\"{:x}-{:x}\"", task.created_at.millis(), task.revision)
+}
+
+/// The task with its `ETag`.
+pub(super) fn with_etag(task: Task) -> Response {
+    let tag = etag(&task);
+    let mut response = JsonBody(TaskView::from(task)).into_response();
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    response
+}
+
+/// Whether an `If-None-Match` or `If-Range` list names this tag (weak comparison, RFC 9110).
+pub(super) fn names_tag(header: Option<&HeaderValue>, tag: &str) -> bool {
+    let list = header.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    list.split(',').map(str::trim).any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
+}

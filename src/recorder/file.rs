@@ -1,0 +1,72 @@
+//! What is done to a file, each off the async threads.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use tokio::task::spawn_blocking;
+
+/// Appends `text` if the file is exactly `start` bytes long; whether it was. An error half-way leaves a longer or
+/// shorter file, which the next call finds.
+pub(super) async fn append<T: AsRef<str> + Send + 'static>(path: &Path, start: u64, text: T) -> io::Result<bool> {
+    blocking(path, move |path| {
+        let mut file = made(path, |path| OpenOptions::new().append(true).create(true).open(path))?;
+        if file.metadata()?.len() != start {
+            return Ok(false);
+        }
+        file.write_all(text.as_ref().as_bytes())?;
+        Ok(true)
+    })
+    .await
+}
+
+/// The file's length; 0 if there is none.
+pub(super) async fn len(path: &Path) -> io::Result<u64> {
+    blocking(path, |path| match path.metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        metadata => Ok(metadata?.len()),
+    })
+    .await
+}
+
+/// Cuts the file to `len` bytes; makes it if need be.
+pub(super) async fn truncate(path: &Path, len: u64) -> io::Result<()> {
+    let open = |path: &Path| OpenOptions::new().write(true).create(true).truncate(false).open(path);
+    blocking(path, move |path| made(path, open)?.set_len(len)).await
+}
+
+/// Puts `text` in the place of the file: readers see the old one or the new one.
+pub(super) async fn replace(path: &Path, text: String) -> io::Result<()> {
+    blocking(path, move |path| {
+        let partial = partial(path);
+        made(&partial, |path| File::create(path))?.write_all(text.as_bytes())?;
+        std::fs::rename(&partial, path)
+    })
+    .await
+}
+
+/// Where a file is written before it takes its place; a crash may leave it behind.
+pub(super) fn partial(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".partial");
+    name.into()
+}
+
+/// Opens a file, after making its directory if somebody has removed it.
+fn made(path: &Path, open: impl Fn(&Path) -> io::Result<File>) -> io::Result<File> {
+    match (open(path), path.parent()) {
+        (Err(error), Some(dir)) if error.kind() == io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(dir)?;
+            open(path)
+        }
+        (opened, _) => opened,
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let path = path.to_owned();
+    spawn_blocking(move || work(&path)).await.map_err(io::Error::other)?
+}

@@ -1,0 +1,117 @@
+//! What a run puts on record: first in the store, then in the file.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::driver::{RunError, Runner};
+use crate::domain::{Exchange, Json, Line, Reply, TaskId, millis};
+use crate::recorder::Meta;
+use crate::run::Write;
+use crate::store::{Fence, Recorded, Step, StoreError};
+
+/// The pause before a write that failed is tried again; doubled each time up to the second one.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+impl Runner {
+    /// Writes one step. While the database does not take it, this waits: the step is held, and nothing further is done.
+    pub(super) async fn journal(
+        &self,
+        fence: &Fence,
+        write: Write,
+        iteration: u32,
+        step: Duration,
+        halt: &CancellationToken,
+    ) -> Result<Recorded, RunError> {
+        let now = self.clock.now();
+        let reply = write.line.as_ref().and_then(|(_, reply)| reply.as_ref());
+        let usage = reply.and_then(Reply::usage);
+        let line: Option<Arc<str>> = write.line.as_ref().map(|(sent, reply)| {
+            let (agent_input, mcp_reply): (&Json, Option<&Json>) = (&sent.payload, reply.as_ref());
+            let line =
+                Line { iteration, agent_input, mcp_reply, at: now, step_ms: millis(step), tool_ms: sent.tool_ms };
+            Arc::from(line.render())
+        });
+        let step = Step { iteration, line: line.clone(), pending: write.pending, usage, end: write.end, now };
+        let recorded = self.record(fence, step, halt).await?;
+        if let Some(line) = line
+            && let Err(error) = self.recorder.append(&fence.id, line, recorded.log_bytes).await
+        {
+            // The line is in the store; the file is brought up to it when it is next looked at.
+            tracing::warn!(task = %fence.id, %error, "the record's file is behind the store");
+        }
+        Ok(recorded)
+    }
+
+    async fn record(&self, fence: &Fence, step: Step, halt: &CancellationToken) -> Result<Recorded, RunError> {
+        let (mut pause, longest) = PAUSES;
+        loop {
+            let error = match self.store.record(fence.clone(), step.clone()).await {
+                Ok(recorded) => return Ok(recorded),
+                Err(error) if error.is_temporary() => error,
+                Err(error) => return Err(error.into()),
+            };
+            tracing::error!(task = %fence.id, error = &error as &dyn std::error::Error, "a step waits to be recorded");
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(longest),
+                () = halt.cancelled() => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Brings both files of a task to what the store says of it. Only for whoever holds the task, or when nobody does.
+    pub(crate) async fn refresh(&self, id: &TaskId) {
+        if let Err(error) = self.try_refresh(id).await {
+            tracing::warn!(task = %id, error = &error as &dyn std::error::Error, "the record's files are behind the store");
+        }
+    }
+
+    async fn try_refresh(&self, id: &TaskId) -> Result<(), RunError> {
+        if let Some(task) = self.store.task(id).await? {
+            self.recorder.repair(id, task.log_bytes).await?;
+            self.recorder.write_meta(id, &Meta { task: &task, tools: &self.tools, models: &self.models }).await?;
+            if task.has_ended() {
+                self.store.mark_filed(id).await?;
+            }
+        }
+        // It may have been deleted just now; whoever comes last, the files are gone.
+        if self.store.task(id).await?.is_none() {
+            self.recorder.remove(id).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts the task back in the queue. If the database does not take it, the next start will.
+    pub(super) async fn hand_back(&self, fence: &Fence) -> Result<(), RunError> {
+        match self.store.hand_back(fence.clone()).await {
+            Err(error) if error.is_temporary() => {
+                tracing::warn!(task = %fence.id, error = &error as &dyn std::error::Error, "left for the next start");
+                Ok(())
+            }
+            done => Ok(done?),
+        }
+    }
+
+    /// The task's iterations, for a brain that has lost them.
+    pub(super) async fn history(&self, id: &TaskId) -> Result<Vec<Exchange>, RunError> {
+        let (mut pause, longest) = PAUSES;
+        let lines = loop {
+            match self.store.lines(id, 0, u32::MAX).await {
+                Err(error) if error.is_temporary() => {
+                    tracing::error!(task = %id, error = &error as &dyn std::error::Error, "the history waits to be read");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(longest);
+                }
+                lines => break lines?,
+            }
+        };
+        lines.iter().map(|line| Exchange::parse(&line.line)).collect::<Result<_, _>>().map_err(RunError::Line)
+    }
+}
+
+impl From<StoreError> for RunError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}

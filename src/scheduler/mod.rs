@@ -1,0 +1,226 @@
+//! Claims queued tasks and keeps them running: at most so many at a time, each on a task of its own.
+//!
+//! ```text
+//!   bells (queued, cancel) ─┐
+//!   a slot is free ─────────┼─► look: claim as many as there is room for ─► run, spawned on the tracker
+//!   once a second ──────────┘         stop those that are to be cancelled
+//!   drain ──► claim no more, wait for what runs          halt ──► what runs lets go at once
+//! ```
+//!
+//! Deliberately absent: what a step means (`run/`), and what may follow what (`domain/`).
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::domain::{Clock, ErrorCode, Outcome, TaskId};
+use crate::run::{RunError, Runner, Signals};
+use crate::store::{Claim, Claimed, Fence, Step, Store, StoreError, Which};
+
+/// How often it looks without having been rung: a missed ring costs this much.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Tasks in one claim: enough that a claim's commit is shared, few enough that the first need not wait for the last.
+const BATCH: u32 = 64;
+
+/// Hands tasks to the runner.
+pub struct Scheduler {
+    store: Arc<dyn Store>,
+    runner: Arc<Runner>,
+    clock: Arc<dyn Clock>,
+    max_running: usize,
+    only: Option<TaskId>,
+    running: Mutex<HashMap<Fence, CancellationToken>>,
+    freed: Notify,
+    tracker: TaskTracker,
+    drain: CancellationToken,
+    halt: CancellationToken,
+}
+
+/// What a scheduler is made of.
+pub struct SchedulerSettings {
+    /// Where tasks come from.
+    pub store: Arc<dyn Store>,
+    /// Who runs them.
+    pub runner: Arc<Runner>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// `MAX_RUNNING`
+    pub max_running: usize,
+    /// Only this task, for one in the foreground.
+    pub only: Option<TaskId>,
+    /// Claim no more.
+    pub drain: CancellationToken,
+    /// Let go of what runs.
+    pub halt: CancellationToken,
+}
+
+impl Scheduler {
+    /// A scheduler of these parts.
+    pub fn new(settings: SchedulerSettings) -> Arc<Self> {
+        let SchedulerSettings { store, runner, clock, max_running, only, drain, halt } = settings;
+        Arc::new(Self {
+            store,
+            runner,
+            clock,
+            max_running,
+            only,
+            running: Mutex::default(),
+            freed: Notify::new(),
+            tracker: TaskTracker::new(),
+            drain,
+            halt,
+        })
+    }
+
+    /// Takes up what an earlier run of the process left, then works until drained and all that ran has come to rest.
+    pub async fn run(self: Arc<Self>) -> Result<(), StoreError> {
+        let left = self.store.recover().await?;
+        if left > 0 {
+            tracing::info!(tasks = left, "an earlier run left tasks unfinished");
+        }
+        let mut poll = tokio::time::interval(POLL);
+        poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while !self.drain.is_cancelled() {
+            self.fill().await;
+            tokio::select! {
+                biased;
+                () = self.drain.cancelled() => break,
+                // Before the bells of the queue, which may ring without end.
+                () = self.store.changes().cancel_requested() => self.cancel_requested().await,
+                _ = poll.tick() => {
+                    self.cancel_requested().await;
+                    self.file_ended().await;
+                }
+                () = self.freed.notified() => {}
+                () = self.store.changes().queued() => {}
+            }
+        }
+        self.tracker.close();
+        self.tracker.wait().await;
+        Ok(())
+    }
+
+    /// Claims while there is room and something waits.
+    async fn fill(self: &Arc<Self>) {
+        loop {
+            let room = self.max_running.saturating_sub(self.running().len());
+            let limit = u32::try_from(room).unwrap_or(u32::MAX).min(BATCH);
+            if limit == 0 || self.drain.is_cancelled() {
+                return;
+            }
+            let which = self.only.clone().map_or(Which::Any, Which::One);
+            let claim = Claim { limit, which, now: self.clock.now() };
+            match self.store.claim(claim).await {
+                Ok(claimed) => {
+                    let got = claimed.len();
+                    for claimed in claimed {
+                        self.start(claimed);
+                    }
+                    if got < limit as usize {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "no tasks can be claimed");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn start(self: &Arc<Self>, claimed: Claimed) {
+        let signals = Signals { cancel: CancellationToken::new(), drain: self.drain.clone(), halt: self.halt.clone() };
+        self.running().insert(claimed.fence.clone(), signals.cancel.clone());
+        let scheduler = Arc::clone(self);
+        self.tracker.spawn(async move {
+            let run = AssertUnwindSafe(scheduler.runner.run(&claimed, &signals)).catch_unwind();
+            match run.await {
+                Ok(Ok(())) => {}
+                Ok(Err(RunError::Store(error @ StoreError::Lost(_)))) => tracing::warn!(%error, "let go"),
+                Ok(Err(error)) => scheduler.fail(&claimed, &error).await,
+                Err(_) => scheduler.fail(&claimed, &"a fault in the program (a panic)").await,
+            }
+            scheduler.running().remove(&claimed.fence);
+            scheduler.freed.notify_one();
+        });
+    }
+
+    /// A run that cannot go on for a reason of ours is a failed task, not a lost one.
+    async fn fail(&self, claimed: &Claimed, reason: &(dyn std::fmt::Display + Sync)) {
+        tracing::error!(task = %claimed.task.id, %reason, "the run broke off");
+        if self.halt.is_cancelled() {
+            // It is on record as running and is taken up at the next start.
+            return;
+        }
+        let end = Outcome::failed(ErrorCode::Internal, reason.to_string());
+        let iteration = match self.store.task(&claimed.task.id).await {
+            Ok(task) => task.map_or(claimed.task.iteration, |task| task.iteration),
+            Err(_) => claimed.task.iteration,
+        };
+        let step = Step { iteration, line: None, pending: None, usage: None, end: Some(end), now: self.clock.now() };
+        if let Err(error) = self.store.record(claimed.fence.clone(), step).await {
+            tracing::error!(task = %claimed.task.id, error = &error as &dyn std::error::Error, "not even its failure could be recorded");
+        }
+        self.runner.refresh(&claimed.task.id).await;
+    }
+
+    async fn cancel_requested(self: &Arc<Self>) {
+        if self.only.is_none() {
+            self.claim_cancelled().await;
+        }
+        match self.store.cancel_requests().await {
+            Ok(fences) => {
+                let running = self.running();
+                fences.iter().filter_map(|fence| running.get(fence)).for_each(CancellationToken::cancel);
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "cancel requests cannot be read");
+            }
+        }
+    }
+
+    /// Tasks that were handed back need a worker to tell the brain; that is short, and does not wait for a free slot.
+    async fn claim_cancelled(self: &Arc<Self>) {
+        let claim = Claim { limit: BATCH, which: Which::Cancelled, now: self.clock.now() };
+        match self.store.claim(claim).await {
+            Ok(claimed) => {
+                for claimed in claimed {
+                    self.start(claimed);
+                }
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "cancelled tasks cannot be claimed");
+            }
+        }
+    }
+
+    /// Completes the files of tasks whose run could not: it crashed right after the end, the disk was full, or there was no
+    /// run because they were cancelled while they waited.
+    async fn file_ended(&self) {
+        let ids = match self.store.unfiled(BATCH).await {
+            Ok(ids) => ids,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "unfiled tasks cannot be read");
+                return;
+            }
+        };
+        for id in ids {
+            let at_work = self.running().keys().any(|fence| fence.id == id);
+            if !at_work && !self.drain.is_cancelled() {
+                self.runner.refresh(&id).await;
+            }
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<Fence, CancellationToken>> {
+        // A panic cannot leave the map half changed.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

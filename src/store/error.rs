@@ -1,0 +1,57 @@
+//! What can go wrong in a store, and whether trying again helps.
+
+use sqlx::error::ErrorKind;
+
+use crate::domain::{IllegalTransition, TaskId};
+
+/// A step that was not taken; nothing of it is on disk.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database did not do it: full, locked, gone. Trying again may help.
+    #[error("the database is not available")]
+    Unavailable(#[source] sqlx::Error),
+    /// The database holds the step for wrong: a constraint is in its way. It will be next time, too.
+    #[error("the database refused the step")]
+    Refused(#[source] sqlx::Error),
+    /// The database cannot be opened or brought to this version's tables.
+    #[error("the database cannot be opened")]
+    Open(#[source] sqlx::Error),
+    /// The tables are not as this version needs them.
+    #[error("the database cannot be brought up to date")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// Another claim holds the task now, or it has ended: the writer must let go of it.
+    #[error("task {0} is no longer held by this claim")]
+    Lost(TaskId),
+    /// A row that this program cannot have written.
+    #[error("{table}.{column} of {id} cannot be read: {detail}")]
+    BadRow {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// Whose row.
+        id: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The state of the task does not allow the step.
+    #[error(transparent)]
+    Transition(#[from] IllegalTransition),
+    /// The store has been closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        let constraint = error.as_database_error().is_some_and(|error| error.kind() != ErrorKind::Other);
+        if constraint { Self::Refused(error) } else { Self::Unavailable(error) }
+    }
+}
+
+impl StoreError {
+    /// Whether the same step may succeed later.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}

@@ -1,0 +1,229 @@
+//! Where tasks and their iterations are kept: the truth that everything else follows.
+//!
+//! ```text
+//!  http ── submit, task, list, request_cancel, delete ─┐
+//!  scheduler ── recover, claim, cancel_requests ───────┤► trait Store ─► sqlite
+//!  run ── record, hand_back ───────────────────────────┤      │
+//!  recorder ── lines ──────────────────────────────────┘      └─ changes: who waits for what
+//! ```
+//!
+//! Every method is a whole business step: when it returns, its effect is on disk, and when it fails, nothing of
+//! it is. Each write of a worker names the claim it was made under (the [`Fence`]), so that a worker which has
+//! lost its task changes nothing any more.
+//!
+//! Deliberately absent: policy. What may follow what is said by [`TaskState::on`](crate::domain::TaskState::on).
+
+mod changes;
+mod error;
+mod sqlite;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+pub use changes::{Changes, Subscription};
+pub use error::StoreError;
+pub use sqlite::SqliteStore;
+
+use crate::domain::{Json, Outcome, Status, Task, TaskId, TaskSpec, Timestamp, Usage};
+
+/// The steps that the service takes on its tasks.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Takes a new task, unless it is known already.
+    async fn submit(&self, new: NewTask) -> Result<Submitted, StoreError>;
+    /// One task; `None` if there is none of that name.
+    async fn task(&self, id: &TaskId) -> Result<Option<Task>, StoreError>;
+    /// A page of tasks, newest first.
+    async fn list(&self, query: ListQuery) -> Result<Listed, StoreError>;
+    /// Hands queued tasks to a worker: higher priority first, then the older.
+    async fn claim(&self, claim: Claim) -> Result<Vec<Claimed>, StoreError>;
+    /// Puts on record what a run has come to; tells whether the task is to be stopped.
+    async fn record(&self, fence: Fence, step: Step) -> Result<Recorded, StoreError>;
+    /// Puts an unfinished task back in the queue; no attempt is counted for it.
+    async fn hand_back(&self, fence: Fence) -> Result<(), StoreError>;
+    /// Puts back in the queue what an earlier run of the process left running; how many those were.
+    async fn recover(&self) -> Result<u64, StoreError>;
+    /// Ends a queued task, or notes that a running one is to be stopped.
+    async fn request_cancel(&self, id: &TaskId, now: Timestamp) -> Result<CancelAnswer, StoreError>;
+    /// The running tasks that are to be stopped, as they are held now.
+    async fn cancel_requests(&self) -> Result<Vec<Fence>, StoreError>;
+    /// Forgets an ended task.
+    async fn delete(&self, id: &TaskId) -> Result<DeleteAnswer, StoreError>;
+    /// Ended tasks whose files are not known to be complete, the oldest first.
+    async fn unfiled(&self, limit: u32) -> Result<Vec<TaskId>, StoreError>;
+    /// Notes that the files of an ended task are complete.
+    async fn mark_filed(&self, id: &TaskId) -> Result<(), StoreError>;
+    /// The lines of a task's record that end behind `from` bytes, in order, at most `limit` of them.
+    async fn lines(&self, id: &TaskId, from: u64, limit: u32) -> Result<Vec<StoredLine>, StoreError>;
+    /// Where in the record the first iteration after `iteration` begins, in bytes.
+    async fn offset_after(&self, id: &TaskId, iteration: u32) -> Result<u64, StoreError>;
+    /// Whether it answers.
+    async fn ping(&self) -> Result<(), StoreError>;
+    /// Writes what is left and closes.
+    async fn close(&self);
+    /// Who waits for what.
+    fn changes(&self) -> &Changes;
+}
+
+/// A checked task on its way in.
+#[derive(Clone, Debug)]
+pub struct NewTask {
+    /// Its name, the client's or ours.
+    pub id: TaskId,
+    /// The client's `Idempotency-Key`.
+    pub idempotency_key: Option<String>,
+    /// What was posted.
+    pub spec: TaskSpec,
+    /// When.
+    pub now: Timestamp,
+    /// `MAX_QUEUED`: refuse when that many wait already.
+    pub max_queued: u32,
+}
+
+/// What became of a submission.
+#[derive(Debug)]
+pub enum Submitted {
+    /// It is new, and on disk.
+    Created(Task),
+    /// The same id or key came with the same body before: this is how it stands.
+    Known(Task),
+    /// The same id or key came with another body before.
+    Conflict,
+    /// As many tasks wait as may.
+    QueueFull,
+}
+
+/// Which tasks to list.
+#[derive(Clone, Debug, Default)]
+pub struct ListQuery {
+    /// Only those.
+    pub status: Option<Status>,
+    /// Only those older than the one here.
+    pub before: Option<Cursor>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// A place in the list of tasks: their order of arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor(pub i64);
+
+/// A page of the list.
+#[derive(Debug)]
+pub struct Listed {
+    /// The tasks; fewer than asked for if they are very long.
+    pub tasks: Vec<Task>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<Cursor>,
+}
+
+/// How many tasks a worker can take.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// At most so many.
+    pub limit: u32,
+    /// Which of those that wait.
+    pub which: Which,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// Which tasks to claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Any.
+    Any,
+    /// This one, for a task in the foreground.
+    One(TaskId),
+    /// Those that were handed back and are to be cancelled: the brain has to be told.
+    Cancelled,
+}
+
+/// A task in a worker's hand, with what is needed to go on where it stopped.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    /// The task, running.
+    pub task: Task,
+    /// To be named with each write.
+    pub fence: Fence,
+    /// A payload that waits to be sent.
+    pub pending: Option<Pending>,
+    /// The last line on record.
+    pub last_line: Option<String>,
+}
+
+/// A task and the number of the claim it is held by; the number grows with each claim.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Fence {
+    /// The task.
+    pub id: TaskId,
+    /// The claim.
+    pub claim: i64,
+}
+
+/// A payload that is on record before it is sent, so that it is the same when it is sent again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// The payload.
+    pub payload: Json,
+    /// How long the tool took whose result it bears, in milliseconds.
+    pub tool_ms: Option<u64>,
+}
+
+/// What a run has come to, written as one.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The last iteration on record after this step.
+    pub iteration: u32,
+    /// The line of that iteration, if the step brings one.
+    pub line: Option<Arc<str>>,
+    /// The payload to be sent next.
+    pub pending: Option<Pending>,
+    /// Tokens to be added.
+    pub usage: Option<Usage>,
+    /// How the task ends, if it does.
+    pub end: Option<Outcome>,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// A step is on record.
+#[derive(Clone, Copy, Debug)]
+pub struct Recorded {
+    /// Somebody asked for the task to stop.
+    pub cancel_requested: bool,
+    /// The length of the record now, in bytes.
+    pub log_bytes: u64,
+}
+
+/// What became of a wish to cancel.
+#[derive(Debug)]
+pub enum CancelAnswer {
+    /// It is cancelled, or will be as soon as its worker has stopped it.
+    Accepted(Task),
+    /// It ended otherwise before.
+    Ended(Task),
+    /// No such task.
+    Missing,
+}
+
+/// What became of a wish to delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeleteAnswer {
+    /// It is gone.
+    Deleted,
+    /// It has not ended.
+    NotEnded(Status),
+    /// No such task.
+    Missing,
+}
+
+/// A line of a record and where it ends.
+#[derive(Clone, Debug)]
+pub struct StoredLine {
+    /// The offset behind its line feed, in bytes from the start of the record.
+    pub end: u64,
+    /// The line with its line feed.
+    pub line: String,
+}

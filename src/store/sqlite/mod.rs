@@ -1,0 +1,159 @@
+//! The store in one SQLite file.
+//!
+//! ```text
+//!  writes ─► writer (one connection, one task, commits what has gathered) ─► WAL, synchronous=FULL
+//!  reads  ─► a few read-only connections
+//! ```
+//!
+//! SQLite has one writer at a time; here it is one task that owns the only writing connection, so nobody ever waits
+//! for a lock, and one fsync answers everybody who came during the one before.
+
+mod read;
+mod row;
+mod write;
+mod writer;
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::ConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+
+use self::writer::{Apply, Ring, Writer};
+use super::{
+    CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, ListQuery, Listed, NewTask, Recorded, Step, Store,
+    StoreError, StoredLine, Submitted,
+};
+use crate::domain::{Task, TaskId, Timestamp};
+
+/// Readers at a time: reads are short, and a waiting one is cheaper than a connection with its cache.
+const READERS: u32 = 4;
+
+/// How long another process (a backup, an inspection by hand) may hold the file before a write fails.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The implementation on SQLite.
+pub struct SqliteStore {
+    writer: Writer,
+    readers: SqlitePool,
+    changes: Changes,
+}
+
+impl SqliteStore {
+    /// Opens the file, makes it if need be, and brings its tables up to date.
+    pub async fn open(file: &Path) -> Result<Self, StoreError> {
+        let mut connection = options(file).create_if_missing(true).connect().await.map_err(StoreError::Open)?;
+        sqlx::migrate!("migrations/sqlite").run(&mut connection).await.map_err(StoreError::Migrate)?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .connect_with(options(file).read_only(true))
+            .await
+            .map_err(StoreError::Open)?;
+        let changes = Changes::default();
+        Ok(Self { writer: Writer::start(connection, changes.clone()), readers, changes })
+    }
+}
+
+/// The one set of options that every connection has.
+fn options(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .disable_statement_logging()
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn submit(&self, new: NewTask) -> Result<Submitted, StoreError> {
+        let ring: Ring<_, _> = |changes, _, submitted| {
+            if let Submitted::Created(_) = submitted {
+                changes.ring_queued();
+            }
+        };
+        self.writer.write(new, |db, new| Box::pin(write::submit(db, new)), ring).await
+    }
+
+    async fn task(&self, id: &TaskId) -> Result<Option<Task>, StoreError> {
+        read::task(&mut *self.readers.acquire().await?, id).await
+    }
+
+    async fn list(&self, query: ListQuery) -> Result<Listed, StoreError> {
+        read::list(&mut *self.readers.acquire().await?, &query).await
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<Vec<Claimed>, StoreError> {
+        let ring: Ring<_, Vec<Claimed>> =
+            |changes, _, claimed| claimed.iter().for_each(|claimed| changes.ring_task(&claimed.task.id));
+        self.writer.write(claim, |db, claim| Box::pin(write::claim(db, claim)), ring).await
+    }
+
+    async fn record(&self, fence: Fence, step: Step) -> Result<Recorded, StoreError> {
+        let apply: Apply<(Fence, Step), _> = |db, (fence, step)| Box::pin(write::record(db, fence, step));
+        self.writer.write((fence, step), apply, |changes, (fence, _), _| changes.ring_task(&fence.id)).await
+    }
+
+    async fn hand_back(&self, fence: Fence) -> Result<(), StoreError> {
+        let ring: Ring<Fence, _> = |changes, fence, ()| {
+            changes.ring_queued();
+            changes.ring_task(&fence.id);
+        };
+        self.writer.write(fence, |db, fence| Box::pin(write::hand_back(db, fence)), ring).await
+    }
+
+    async fn recover(&self) -> Result<u64, StoreError> {
+        self.writer.write((), |db, ()| Box::pin(write::recover(db)), |changes, (), _| changes.ring_queued()).await
+    }
+
+    async fn request_cancel(&self, id: &TaskId, now: Timestamp) -> Result<CancelAnswer, StoreError> {
+        let apply: Apply<(TaskId, Timestamp), _> = |db, (id, now)| Box::pin(write::request_cancel(db, id, *now));
+        let ring: Ring<(TaskId, Timestamp), _> = |changes, (id, _), _| {
+            changes.ring_cancels();
+            changes.ring_task(id);
+        };
+        self.writer.write((id.clone(), now), apply, ring).await
+    }
+
+    async fn cancel_requests(&self) -> Result<Vec<Fence>, StoreError> {
+        read::cancel_requests(&mut *self.readers.acquire().await?).await
+    }
+
+    async fn delete(&self, id: &TaskId) -> Result<DeleteAnswer, StoreError> {
+        let ring: Ring<TaskId, _> = |changes, id, _| changes.ring_task(id);
+        self.writer.write(id.clone(), |db, id| Box::pin(write::delete(db, id)), ring).await
+    }
+
+    async fn unfiled(&self, limit: u32) -> Result<Vec<TaskId>, StoreError> {
+        read::unfiled(&mut *self.readers.acquire().await?, limit).await
+    }
+
+    async fn mark_filed(&self, id: &TaskId) -> Result<(), StoreError> {
+        self.writer.write(id.clone(), |db, id| Box::pin(write::mark_filed(db, id)), |_, _, ()| {}).await
+    }
+
+    async fn lines(&self, id: &TaskId, from: u64, limit: u32) -> Result<Vec<StoredLine>, StoreError> {
+        read::lines(&mut *self.readers.acquire().await?, id, from, limit).await
+    }
+
+    async fn offset_after(&self, id: &TaskId, iteration: u32) -> Result<u64, StoreError> {
+        read::offset_after(&mut *self.readers.acquire().await?, id, iteration).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        read::ping(&mut *self.readers.acquire().await?).await?;
+        // A write that changes nothing still has to get the lock.
+        self.writer.write((), |db, ()| Box::pin(write::ping(db)), |_, (), ()| {}).await
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    fn changes(&self) -> &Changes {
+        &self.changes
+    }
+}

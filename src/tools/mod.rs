@@ -1,0 +1,173 @@
+//! The three tools that a brain may use.
+//!
+//! ```text
+//!  ToolCall ─► Toolbox::call ─► arguments (strict, named errors) ─► edit_file   ┐
+//!                                                                   read_file   ├─► Workspace ─► files
+//!                                                                   run_command ┘      │
+//!                                                                     │ policy         └─ directory handle
+//!                                                                     └► sandbox::execute
+//! ```
+//!
+//! A failure is a result for the brain, never the end of the task: every way out is
+//! `{"status":"success"|"failure", …}`. One tool is one file: its arguments as a struct (the JSON Schema comes from
+//! the same struct), the work, and the result as a struct.
+//!
+//! Deliberately absent: trust in a path. Files are reached through [`Workspace`] alone, which holds a directory
+//! handle and never compares strings.
+
+mod arguments;
+mod diff;
+mod edit_file;
+mod lines;
+pub mod patch;
+mod policy;
+mod read_file;
+mod run_command;
+mod workspace;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use utoipa::PartialSchema;
+
+pub use workspace::{PathError, Workspace};
+
+use crate::domain::{Json, ToolCall};
+
+/// What the tools work with, the same for all tasks.
+pub struct Toolbox {
+    code_dir: PathBuf,
+    settings: Settings,
+    /// One edit at a time: between a file's hash being compared and the file being replaced nobody else writes it.
+    edits: Arc<Mutex<()>>,
+    /// Commands at a time: more of them than cores only get in each other's way.
+    commands: Semaphore,
+}
+
+/// What is configurable about the tools.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `CMD_TIMEOUT`
+    pub timeout: Duration,
+    /// `CMD_TIMEOUT_MAX`
+    pub timeout_max: Duration,
+    /// `CMD_MAX_OUTPUT`, bytes of each stream
+    pub max_output: usize,
+    /// `MAX_COMMANDS`
+    pub max_commands: usize,
+    /// The whole environment of a command.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Where programs are looked for.
+    pub path: OsString,
+}
+
+/// What a tool answered, and how long it took.
+#[derive(Clone, Debug)]
+pub struct ToolResult {
+    /// `status` and what the tool adds.
+    pub result: Json,
+    /// From the call to the result.
+    pub took: Duration,
+    /// Whether it was broken off by `stop`.
+    pub cut_off: bool,
+}
+
+impl Toolbox {
+    /// Tools for the workspaces below `code_dir`.
+    pub fn new(code_dir: PathBuf, settings: Settings) -> Self {
+        let commands = Semaphore::new(settings.max_commands);
+        Self { code_dir, settings, edits: Arc::default(), commands }
+    }
+
+    /// Opens a task's workspace, or says why it cannot be.
+    pub fn workspace(&self, below: Option<&str>) -> Result<Workspace, PathError> {
+        Workspace::open(&self.code_dir, below)
+    }
+
+    /// Runs one tool. `stop` kills a running command; its result then has what was printed so far.
+    pub async fn call(&self, workspace: Option<&str>, call: &ToolCall, stop: &CancellationToken) -> ToolResult {
+        let started = Instant::now();
+        let (result, cut_off) = match self.workspace(workspace) {
+            Ok(workspace) => self.dispatch(workspace, call, stop).await,
+            Err(error) => (failure(&format!("the task's workspace cannot be opened: {error}")), false),
+        };
+        ToolResult { result, took: started.elapsed(), cut_off }
+    }
+
+    async fn dispatch(&self, workspace: Workspace, call: &ToolCall, stop: &CancellationToken) -> (Json, bool) {
+        let arguments = &call.arguments;
+        let result = match call.name.as_str() {
+            edit_file::NAME => {
+                let edits = Arc::clone(&self.edits);
+                on_a_thread(arguments, move |arguments| edit_file::run(&workspace, &arguments, &edits)).await
+            }
+            read_file::NAME => on_a_thread(arguments, move |arguments| read_file::run(&workspace, &arguments)).await,
+            run_command::NAME => match arguments::parse(arguments) {
+                Ok(arguments) => return run_command::run(self, &workspace, arguments, stop).await,
+                Err(message) => failure(&message),
+            },
+            other => failure(&format!("unknown tool {other:?}; the tools are edit_file, read_file and run_command")),
+        };
+        (result, false)
+    }
+}
+
+/// Whether there is a tool of that name.
+pub fn is_known(name: &str) -> bool {
+    [edit_file::NAME, read_file::NAME, run_command::NAME].contains(&name)
+}
+
+/// Whether a call that was cut off may simply be made again.
+pub fn is_repeatable(name: &str) -> bool {
+    name == read_file::NAME
+}
+
+/// The tools as models are told of them: name, description and JSON Schema of the arguments.
+pub fn schemas() -> Json {
+    #[derive(Serialize)]
+    struct Tool {
+        name: &'static str,
+        description: &'static str,
+        parameters: utoipa::openapi::RefOr<utoipa::openapi::Schema>,
+    }
+    fn tool<A: PartialSchema>(name: &'static str, description: &'static str) -> Tool {
+        Tool { name, description, parameters: A::schema() }
+    }
+    Json::of(&[
+        tool::<edit_file::Arguments>(edit_file::NAME, edit_file::DESCRIPTION),
+        tool::<read_file::Arguments>(read_file::NAME, read_file::DESCRIPTION),
+        tool::<run_command::Arguments>(run_command::NAME, run_command::DESCRIPTION),
+    ])
+}
+
+/// The result of a call that did not do what it was to do.
+pub fn failure(message: &str) -> Json {
+    #[derive(Serialize)]
+    struct Failure<'a> {
+        status: &'static str,
+        message: &'a str,
+    }
+    Json::of(&Failure { status: "failure", message })
+}
+
+/// Files are read and written off the async threads.
+async fn on_a_thread<A, R>(arguments: &Json, run: impl FnOnce(A) -> Result<R, String> + Send + 'static) -> Json
+where
+    A: serde::de::DeserializeOwned,
+    R: Serialize,
+{
+    let arguments = arguments.clone();
+    let work = move || match arguments::parse(&arguments).and_then(run) {
+        Ok(result) => Json::of(&result),
+        Err(message) => failure(&message),
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a file tool panicked");
+        failure("the tool failed for a reason of its own; the call had no certain effect")
+    })
+}

@@ -1,0 +1,188 @@
+//! The patch module beside `git apply` and `patch --fuzz=0`: the same bytes whenever both sides take a patch, and where
+//! only we refuse, two places to choose from. Random edits of this crate's own sources and of texts that repeat
+//! themselves, from a fixed seed.
+#![expect(clippy::disallowed_methods, reason = "the two tools are compared with, not run for a task")]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test may fail aloud")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use codex_agent::tools::patch::{Hint, PatchError, apply};
+use similar::TextDiff;
+
+#[test]
+fn edits_of_real_sources_land_where_git_and_patch_put_them() {
+    let sources = sources();
+    let mut random = Random(7);
+    let tally = compare(300, |_| {
+        let text = random.pick(&sources).clone();
+        let begin = random.below(text.len().saturating_sub(120).max(1));
+        let base: Vec<String> = text[begin..].iter().take(120).cloned().collect();
+        let edits = 1 + random.below(4);
+        let edited = random.edit(&base, edits, &text);
+        let shifts = random.below(4);
+        let target = random.edit(&base, shifts, &text);
+        Case::new(&base, &edited, &target, 3)
+    });
+    assert!(tally.git > 100 || !is_installed("git"), "too few cases mean something: {tally:?}");
+    assert!(tally.refused * 20 <= tally.git, "we refuse too much: {tally:?}");
+}
+
+#[test]
+fn texts_that_repeat_themselves_land_nowhere_else() {
+    let mut random = Random(11);
+    let words: Vec<String> = ["a\n", "b\n", "}\n", "\n"].map(str::to_owned).to_vec();
+    let tally = compare(500, |turn| {
+        let size = 4 + random.below(40);
+        let base: Vec<String> = (0..size).map(|_| random.pick(&words).clone()).collect();
+        let edits = 1 + random.below(3);
+        let mut edited = random.edit(&base, edits, &words);
+        let shifts = random.below(3);
+        let mut target = random.edit(&base, shifts, &words);
+        if turn % 5 == 0 {
+            for text in [&mut edited, &mut target] {
+                if let Some(last) = text.last_mut() {
+                    last.truncate(last.len() - 1);
+                }
+            }
+        }
+        Case::new(&base, &edited, &target, turn % 4)
+    });
+    assert!(tally.git > 100 || !is_installed("git"), "too few cases mean something: {tally:?}");
+    assert!(tally.patch > 100 || !is_installed("patch"), "too few cases mean something: {tally:?}");
+    assert!(tally.ours > 100, "too few cases mean something: {tally:?}");
+}
+
+/// A patch made for one text and applied to another.
+struct Case {
+    target: String,
+    diff: String,
+}
+
+impl Case {
+    fn new(base: &[String], edited: &[String], target: &[String], context: usize) -> Self {
+        let old: Vec<&str> = base.iter().map(String::as_str).collect();
+        let new: Vec<&str> = edited.iter().map(String::as_str).collect();
+        let lines = TextDiff::configure().newline_terminated(true).diff_slices(&old, &new);
+        let diff = lines.unified_diff().context_radius(context).header("a/f.txt", "b/f.txt").to_string();
+        Self { target: target.concat(), diff }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    git: usize,
+    patch: usize,
+    ours: usize,
+    refused: usize,
+}
+
+fn compare(cases: usize, mut case: impl FnMut(usize) -> Case) -> Tally {
+    let mut tally = Tally::default();
+    let dir = tempfile::tempdir().unwrap();
+    for turn in 0..cases {
+        let Case { target, diff } = case(turn);
+        if diff.is_empty() {
+            continue;
+        }
+        let ours = apply(Some(&target), &diff, "f.txt").map(|patched| patched.text.unwrap());
+        let git = run(dir.path(), &["git", "apply", "--whitespace=nowarn", "f.diff"], &target, &diff);
+        let patch = run(dir.path(), &["patch", "--fuzz=0", "-p1", "-f", "-s", "-i", "f.diff"], &target, &diff);
+        tally.ours += usize::from(ours.is_ok());
+        tally.git += usize::from(git.is_some());
+        tally.patch += usize::from(patch.is_some());
+        for (tool, theirs) in [("git apply", git), ("patch", patch)] {
+            let Some(theirs) = theirs else { continue };
+            match &ours {
+                Ok(ours) => {
+                    assert_eq!(*ours, theirs, "case {turn}, {tool} differs\n--- target\n{target}--- diff\n{diff}");
+                }
+                Err(PatchError::Ambiguous { .. } | PatchError::NoContext { .. }) => {
+                    tally.refused += usize::from(tool == "git apply");
+                }
+                // Git alone puts a hunk above the one before it.
+                Err(PatchError::NotFound { hint: Hint::OutOfOrder(_), .. }) if tool == "git apply" => {}
+                // Patch alone puts a last line without newline into the middle, glued to the line after it.
+                Err(PatchError::NotFound { hint: Hint::NotAtEnd(_), .. }) if tool == "patch" => {}
+                Err(error) => {
+                    panic!("case {turn}, {tool} takes it, but: {error}\n--- target\n{target}--- diff\n{diff}");
+                }
+            }
+        }
+    }
+    eprintln!("{tally:?}");
+    tally
+}
+
+/// What a tool makes of a text, or `None` where it refuses (or is not installed, which is said loudly).
+fn run(dir: &Path, command: &[&str], target: &str, diff: &str) -> Option<String> {
+    let file = dir.join("f.txt");
+    fs::write(&file, target).unwrap();
+    fs::write(dir.join("f.diff"), diff).unwrap();
+    let status = Command::new(command[0])
+        .args(&command[1..])
+        .current_dir(dir)
+        .env("GIT_CEILING_DIRECTORIES", "/")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    match status {
+        Ok(status) => status.success().then(|| fs::read_to_string(&file).unwrap_or_default()),
+        Err(error) => {
+            eprintln!("SKIPPED: {} cannot be run ({error}), so nothing is compared with it", command[0]);
+            None
+        }
+    }
+}
+
+fn is_installed(tool: &str) -> bool {
+    Command::new(tool).arg("--version").stdout(Stdio::null()).status().is_ok()
+}
+
+/// The lines of every source file of this crate.
+fn sources() -> Vec<Vec<String>> {
+    let mut open = vec![PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut files = Vec::new();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    let texts = files.iter().map(|path| fs::read_to_string(path).unwrap());
+    texts.map(|text| text.split_inclusive('\n').map(str::to_owned).collect()).collect()
+}
+
+/// A small generator, so that a failure comes back with the same case.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % limit
+    }
+
+    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len())]
+    }
+
+    /// Inserts, removes and replaces short runs of lines.
+    fn edit(&mut self, base: &[String], edits: usize, words: &[String]) -> Vec<String> {
+        let mut text = base.to_vec();
+        for _ in 0..edits {
+            let at = self.below(text.len() + 1);
+            let removed = self.below(4).min(text.len() - at);
+            let added = self.below(4);
+            let lines: Vec<String> = (0..added).map(|_| self.pick(words).clone()).collect();
+            text.splice(at..at + removed, lines);
+        }
+        text
+    }
+}
