@@ -8,7 +8,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use crate::http::server::{self, Patience};
 use crate::http::{self, Api, Guard};
 use crate::recorder::{RecordError, Recorder};
 use crate::run::{RunSettings, Runner};
+use crate::sandbox::{self, Sandbox};
 use crate::scheduler::{Scheduler, SchedulerSettings};
 use crate::store::{SqliteStore, Store, StoreError};
 use crate::tools::{PathError, Settings, Toolbox};
@@ -74,6 +75,9 @@ pub enum StartError {
         /// Why.
         source: StoreError,
     },
+    /// Commands cannot be confined.
+    #[error(transparent)]
+    Sandbox(#[from] sandbox::StartError),
     /// The records.
     #[error("OUTPUT_DIR: {0}")]
     Record(#[from] RecordError),
@@ -85,7 +89,7 @@ pub enum StartError {
 /// Builds the service. With `only`, it runs that task and leaves all others in the queue.
 pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let toolbox = Arc::new(toolbox(config));
+    let toolbox = Arc::new(toolbox(config).await?);
     toolbox.workspace(None).map_err(StartError::CodeDir)?;
     let locks = locks(config)?;
     let file = config.database_file();
@@ -188,6 +192,11 @@ impl App {
         self.halt.clone()
     }
 
+    /// What confines commands.
+    pub fn sandbox_status(&self) -> &sandbox::Status {
+        self.api.toolbox.sandbox().status()
+    }
+
     /// Stops what runs without a grace period.
     pub fn halt(&self) {
         self.drain.cancel();
@@ -210,18 +219,48 @@ fn brain(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Brain>, Start
     })
 }
 
-fn toolbox(config: &Config) -> Toolbox {
+async fn toolbox(config: &Config) -> Result<Toolbox, StartError> {
+    // Absolute, so that a brain may name files as `pwd` shows them. One that does not exist is refused later, by name.
+    let code_dir = config.code_dir.canonicalize().unwrap_or_else(|_| config.code_dir.clone());
     let settings = Settings {
         timeout: config.cmd_timeout,
         timeout_max: config.cmd_timeout_max,
         max_output: config.cmd_max_output,
         max_commands: config.commands_at_a_time(),
-        environment: config.command_environment(),
-        path: Config::command_path(),
+        sandbox: Arc::new(sandbox(config).await?),
+        limits: config.limits(),
     };
-    // Absolute, so that a brain may name files as `pwd` shows them. One that does not exist is refused later, by name.
-    let code_dir = config.code_dir.canonicalize().unwrap_or_else(|_| config.code_dir.clone());
-    Toolbox::new(code_dir, settings)
+    Ok(Toolbox::new(code_dir, settings))
+}
+
+/// The walls for commands.
+pub async fn sandbox(config: &Config) -> Result<Sandbox, StartError> {
+    let settings = sandbox::Settings {
+        requirement: config.sandbox,
+        network: config.sandbox_network,
+        read: Config::paths(config.sandbox_read.as_ref()),
+        write: Config::paths(config.sandbox_write.as_ref()),
+        environment: config.command_environment()?,
+        path: Config::command_path(),
+        limits: config.limits(),
+        private: config.private().into_iter().map(|(variable, path)| (variable, canonical(&path))).collect(),
+        code_dir: canonical(&config.code_dir),
+        temporary: canonical(&Config::temporary()),
+        // The file that runs, even if another has taken its place since.
+        supervisor: PathBuf::from("/proc/self/exe"),
+    };
+    Ok(Sandbox::new(settings).await?)
+}
+
+/// Where a path leads, also if its last parts are not there yet.
+fn canonical(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    for above in absolute.ancestors() {
+        if let (Ok(real), Ok(rest)) = (above.canonicalize(), absolute.strip_prefix(above)) {
+            return real.components().chain(rest.components()).collect();
+        }
+    }
+    absolute
 }
 
 /// The directory and the database, each of which another service might share.

@@ -10,6 +10,11 @@ use std::time::Duration;
 use clap::{Args, FromArgMatches};
 use reqwest::Url;
 
+use crate::sandbox::{Limits, Network, Requirement};
+
+/// Variables whose values are never told to commands.
+const SECRETS: &[&str] = &["OPENAI_API_KEY", "API_TOKENS", "DATABASE_URL"];
+
 /// The service's configuration. Every option is also a variable of the same name in capitals.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Configuration (flags over environment over .env)")]
@@ -49,6 +54,66 @@ pub struct Config {
     /// How much of each output stream of a command is kept, in bytes
     #[arg(long, env = "CMD_MAX_OUTPUT", default_value_t = 20_000, global = true, value_name = "BYTES", value_parser = bytes)]
     pub cmd_max_output: usize,
+
+    /// The processor time that a command may use, in seconds
+    #[arg(long, env = "CMD_MAX_CPU", default_value = "600", global = true, value_name = "SECONDS", value_parser = seconds)]
+    pub cmd_max_cpu: Duration,
+
+    /// The memory that a command may use, in bytes
+    #[arg(long, env = "CMD_MAX_MEMORY", default_value_t = 2 << 30, global = true, value_name = "BYTES", value_parser = many_bytes)]
+    pub cmd_max_memory: u64,
+
+    /// How many processes and threads a command may have
+    #[arg(long, env = "CMD_MAX_PROCESSES", default_value_t = 256, global = true, value_name = "N", value_parser = count)]
+    pub cmd_max_processes: u32,
+
+    /// The longest file that a command may write, in bytes
+    #[arg(long, env = "CMD_MAX_FILE_SIZE", default_value_t = 1 << 30, global = true, value_name = "BYTES", value_parser = many_bytes)]
+    pub cmd_max_file_size: u64,
+
+    /// How much a command may write to disk, in bytes
+    #[arg(long, env = "CMD_MAX_DISK", default_value_t = 2 << 30, global = true, value_name = "BYTES", value_parser = many_bytes)]
+    pub cmd_max_disk: u64,
+
+    /// How many files a process of a command may have open
+    #[arg(long, env = "CMD_MAX_OPEN_FILES", default_value_t = 1024, global = true, value_name = "N", value_parser = count)]
+    pub cmd_max_open_files: u32,
+
+    /// Whether commands may run unconfined: required stops the start if they cannot be confined
+    #[arg(
+        long,
+        env = "SANDBOX",
+        default_value = "required",
+        global = true,
+        value_enum,
+        value_name = "required|best-effort|off",
+        hide_possible_values = true
+    )]
+    pub sandbox: Requirement,
+
+    /// Directories and files that commands may read besides the system's, separated by colons
+    #[arg(long, env = "SANDBOX_READ", global = true, value_name = "PATH:…")]
+    pub sandbox_read: Option<OsString>,
+
+    /// Directories that commands may write besides their workspace, separated by colons
+    #[arg(long, env = "SANDBOX_WRITE", global = true, value_name = "PATH:…")]
+    pub sandbox_write: Option<OsString>,
+
+    /// Variables that commands get besides the fixed ones, separated by commas: NAME as the service has it, or NAME=value
+    #[arg(long, env = "SANDBOX_ENV", global = true, value_name = "NAME,…", hide_env_values = true)]
+    pub sandbox_env: Option<String>,
+
+    /// Whether commands reach the network: not at all, or as the service does
+    #[arg(
+        long,
+        env = "SANDBOX_NETWORK",
+        default_value = "none",
+        global = true,
+        value_enum,
+        value_name = "none|full",
+        hide_possible_values = true
+    )]
+    pub sandbox_network: Network,
 
     /// The directory whose files the tools work on
     #[arg(long, env = "CODE_DIR", default_value = "/app/code", global = true, value_name = "DIR")]
@@ -187,6 +252,9 @@ pub enum ConfigError {
         "LISTEN: {0} is reachable from other machines and no API_TOKENS are set; set them, or ALLOW_ANONYMOUS=true"
     )]
     Exposed(SocketAddr),
+    /// What would be told to commands and must not, or has no name.
+    #[error("SANDBOX_ENV: {0:?} cannot be told to commands")]
+    Environment(String),
     /// The key cannot stand in a header.
     #[error("OPENAI_API_KEY: has a character that cannot stand in a header")]
     Key,
@@ -305,16 +373,58 @@ impl Config {
         self.max_commands.map_or_else(|| 2 * cores(), |count| count as usize)
     }
 
-    /// The environment of a command: fixed names, none of which bears a secret, with the service's values.
-    pub fn command_environment(&self) -> Vec<(OsString, OsString)> {
-        const INHERITED: &[&str] = &["PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR"];
+    /// The environment of a command: fixed names, none of which bears a secret, with the service's values, and what
+    /// `SANDBOX_ENV` adds. Its `HOME` and `TMPDIR` are the sandbox's, unless that says otherwise.
+    pub fn command_environment(&self) -> Result<Vec<(OsString, OsString)>, ConfigError> {
+        const INHERITED: &[&str] = &["PATH", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ"];
         let inherited = INHERITED.iter().filter_map(|name| Some((OsString::from(name), variable(name)?)));
-        let mut environment: Vec<_> = inherited.collect();
+        let mut environment: Vec<(OsString, OsString)> = inherited.collect();
         environment.push(("TERM".into(), "dumb".into()));
         if let Some(ci) = &self.ci {
             environment.push(("CI".into(), ci.into()));
         }
-        environment
+        let added = self.sandbox_env.iter().flat_map(|list| list.split(',')).map(str::trim);
+        for entry in added.filter(|entry| !entry.is_empty()) {
+            let (name, value) = match entry.split_once('=') {
+                Some((name, value)) => (name, Some(OsString::from(value))),
+                None => (entry, variable(entry)),
+            };
+            if name.is_empty() || SECRETS.contains(&name) {
+                return Err(ConfigError::Environment(name.to_owned()));
+            }
+            environment.retain(|(known, _)| known != name);
+            environment.extend(value.map(|value| (name.into(), value)));
+        }
+        Ok(environment)
+    }
+
+    /// What a command may use.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            cpu: self.cmd_max_cpu,
+            memory: self.cmd_max_memory,
+            processes: self.cmd_max_processes.into(),
+            file_size: self.cmd_max_file_size,
+            disk: self.cmd_max_disk,
+            open_files: self.cmd_max_open_files.into(),
+        }
+    }
+
+    /// The paths in a list such as `SANDBOX_READ`.
+    pub fn paths(list: Option<&OsString>) -> Vec<PathBuf> {
+        list.iter().flat_map(std::env::split_paths).filter(|path| !path.as_os_str().is_empty()).collect()
+    }
+
+    /// What no command may see, besides `CODE_DIR`'s other workspaces: each with its variable.
+    pub fn private(&self) -> Vec<(&'static str, PathBuf)> {
+        let mut private = vec![("OUTPUT_DIR", self.output_dir.clone()), ("DATABASE_URL", self.database_file())];
+        private.extend(self.api_tokens_file.iter().map(|file| ("API_TOKENS_FILE", file.clone())));
+        private
+    }
+
+    /// Where commands' temporary directories are made, if they cannot have a `/tmp` of their own.
+    pub fn temporary() -> PathBuf {
+        variable("TMPDIR").map_or_else(|| "/tmp".into(), PathBuf::from)
     }
 
     /// Where programs are looked for.
@@ -357,6 +467,14 @@ fn bytes(text: &str) -> Result<usize, String> {
     match text.trim().parse() {
         Ok(bytes @ 1..=0x4000_0000) => Ok(bytes),
         _ => Err("must be a whole number of bytes from 1 to 1073741824".to_owned()),
+    }
+}
+
+fn many_bytes(text: &str) -> Result<u64, String> {
+    match text.trim().parse() {
+        // Room for what is added to and multiplied with it.
+        Ok(bytes @ 4096..=0x0fff_ffff_ffff_ffff) => Ok(bytes),
+        _ => Err("must be a whole number of bytes, at least 4096".to_owned()),
     }
 }
 

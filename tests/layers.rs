@@ -15,11 +15,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("recorder", &["domain", "store"]),
     ("run", &["domain", "store", "recorder", "brain", "tools"]),
     ("scheduler", &["domain", "store", "run"]),
-    ("config", &[]),
+    ("config", &["sandbox"]),
     ("http", &["domain", "store", "recorder", "tools", "sandbox"]),
-    ("app", &["domain", "store", "recorder", "brain", "tools", "run", "scheduler", "http", "config"]),
+    ("app", &["domain", "store", "recorder", "brain", "tools", "sandbox", "run", "scheduler", "http", "config"]),
     ("cli", &["domain", "store", "brain", "sandbox", "http", "config", "app"]),
-    ("main", &["cli"]),
+    ("main", &["cli", "sandbox"]),
 ];
 
 /// What only one room may mention.

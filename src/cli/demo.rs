@@ -17,7 +17,7 @@ use crate::brain::{install_tls, serve};
 use crate::config::{BrainUrl, Config};
 use crate::http::server::{self, Patience};
 use crate::http::{self, Guard};
-use crate::sandbox::{self, Ending};
+use crate::sandbox::{self, Sandbox};
 
 /// The project: its files, with a fault in one of them.
 const FILES: &[(&str, &str)] = &[
@@ -81,7 +81,10 @@ async fn show() -> anyhow::Result<Exit> {
     let mut config = Config::defaults()?;
     let home = tempfile::Builder::new().prefix("codex-agent-demo-").tempdir()?.keep();
     let (code, output) = (home.join("code"), home.join("output"));
-    lay_out(&config, &code).await?;
+    std::fs::create_dir_all(&code)?;
+    (config.code_dir, config.output_dir) = (code.clone(), output);
+    let sandbox = app::sandbox(&config).await?;
+    lay_out(&sandbox, &code).await?;
 
     let (stop, loopback) = (CancellationToken::new(), [127, 0, 0, 1].into());
     let brain = TcpListener::bind((loopback, 0)).await?;
@@ -90,7 +93,6 @@ async fn show() -> anyhow::Result<Exit> {
     let patience = Patience { header: config.header_timeout, grace: Duration::ZERO };
     let brain = server::serve(brain, http::guarded(serve::router(), &guard), stop.clone(), patience);
 
-    (config.code_dir, config.output_dir) = (code.clone(), output);
     config.mcp_server_url = BrainUrl::Http(brain_url.parse()?);
     let app = app::build(&config, None).await?;
     let listener = TcpListener::bind((loopback, 0)).await?;
@@ -102,7 +104,7 @@ async fn show() -> anyhow::Result<Exit> {
     print_line(&format!("service  {url}\n"))?;
     let service = app::run(app, listener, &guard, stop.cancelled());
     let story = async {
-        let told = tell(&url, &code, &config, |id| id.parse().ok().map(|id| recorder.path(&id))).await;
+        let told = tell(&url, &code, &sandbox, |id| id.parse().ok().map(|id| recorder.path(&id))).await;
         stop.cancel();
         told
     };
@@ -115,7 +117,7 @@ async fn show() -> anyhow::Result<Exit> {
 async fn tell(
     url: &str,
     code: &Path,
-    config: &Config,
+    sandbox: &Sandbox,
     record: impl Fn(&str) -> Option<PathBuf>,
 ) -> anyhow::Result<Exit> {
     let client = reqwest::Client::builder().no_proxy().build()?;
@@ -141,8 +143,8 @@ async fn tell(
     let task = json_of(client.get(format!("{url}/tasks/{id}"))).await?;
     let why = task["summary"].as_str().or(task["error"]["message"].as_str()).unwrap_or_default();
     print_line(&format!("\nstatus   {}: {why}", task["status"].as_str().unwrap_or_default()))?;
-    print_line(&format!("\n$ git diff\n{}", command(config, code, &["git", "--no-pager", "diff"]).await?.1))?;
-    let (passed, printed) = command(config, code, &["bash", "test.sh"]).await?;
+    print_line(&format!("\n$ git diff\n{}", command(sandbox, code, &["git", "--no-pager", "diff"]).await?.1))?;
+    let (passed, printed) = command(sandbox, code, &["bash", "test.sh"]).await?;
     print_line(&format!("$ bash test.sh\n{printed}"))?;
     if let Some(record) = record(&id) {
         print_line(&format!("record   {}", record.display()))?;
@@ -165,35 +167,31 @@ fn task() -> Value {
     })
 }
 
-async fn lay_out(config: &Config, code: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(code)?;
+async fn lay_out(sandbox: &Sandbox, code: &Path) -> anyhow::Result<()> {
     for (name, text) in FILES {
         std::fs::write(code.join(name), text)?;
     }
     let author = ["-c", "user.name=demo", "-c", "user.email=demo@localhost", "-c", "commit.gpgsign=false"];
     let commit = [&["git"], &author[..], &["commit", "-q", "-m", "slugify, with a fault"]].concat();
     for words in [&["git", "init", "-q"][..], &["git", "add", "."], &commit] {
-        let (ok, printed) = command(config, code, words).await?;
+        let (ok, printed) = command(sandbox, code, words).await?;
         ensure!(ok, "{}: {printed}", words.join(" "));
     }
     Ok(())
 }
 
 /// Runs a command in the project; whether it succeeded, and what it printed.
-async fn command(config: &Config, code: &Path, words: &[&str]) -> anyhow::Result<(bool, String)> {
-    let name = words.first().context("no command")?;
-    let program = sandbox::find_program(name, &Config::command_path(), code)
-        .with_context(|| format!("the demo needs {name}, which is not installed"))?;
+async fn command(sandbox: &Sandbox, code: &Path, words: &[&str]) -> anyhow::Result<(bool, String)> {
     let command = sandbox::Command {
-        program,
         argv: words.iter().map(ToString::to_string).collect(),
+        workspace: std::fs::File::open(code)?.into(),
         directory: std::fs::File::open(code)?.into(),
-        environment: config.command_environment(),
         timeout: LIMIT,
-        max_output: config.cmd_max_output,
+        max_output: 100_000,
     };
-    let done = sandbox::execute(command, &CancellationToken::new()).await?;
-    Ok((done.ending == Ending::Exited(0), done.stdout.text + &done.stderr.text))
+    let done = sandbox.execute(command, &CancellationToken::new()).await;
+    let done = done.with_context(|| format!("the demo needs {}", words.first().unwrap_or(&"a command")))?;
+    Ok((done.returncode == 0, done.stdout.text + &done.stderr.text))
 }
 
 async fn json_of(request: reqwest::RequestBuilder) -> anyhow::Result<Value> {

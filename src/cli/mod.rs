@@ -4,6 +4,7 @@
 //!  serve        the service                      brain        the script brain at /step
 //!  run          one task in the foreground       demo         all of it, on a small project
 //!  openapi      the description of the API       healthcheck  for a container
+//!  doctor       what confines commands
 //! ```
 //!
 //! Without a verb a task is read from standard input or `--task_file`, as the program this one grew out of did.
@@ -14,6 +15,7 @@
 
 mod brain;
 mod demo;
+mod doctor;
 mod healthcheck;
 mod logging;
 mod progress;
@@ -59,6 +61,8 @@ enum Verb {
     Brain,
     /// Show all of it on a small project with a failing test: no key, no server, no root
     Demo,
+    /// Tell what confines commands on this machine, and what is missing
+    Doctor,
     /// Print the OpenAPI description
     Openapi,
     /// Ask the service at LISTEN whether it is alive
@@ -140,6 +144,7 @@ fn dispatch(verb: Option<Verb>, task: run::Options, config: Config) -> anyhow::R
             Verb::Run(options) => run::run(config, options).await,
             Verb::Brain => brain::brain(config).await,
             Verb::Demo => demo::demo().await,
+            Verb::Doctor => doctor::doctor(config).await,
             Verb::Healthcheck => healthcheck::healthcheck(&config).await,
             Verb::Openapi => Ok(Exit::Done),
         }

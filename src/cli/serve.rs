@@ -19,7 +19,13 @@ pub(super) async fn serve(config: Config) -> anyhow::Result<Exit> {
     let _logging = logging::start(&config, To::Stdout, true, "info")?;
     let address = listener.local_addr()?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening on http://{address}");
-    tracing::warn!(layers = ?crate::sandbox::LAYERS, "commands are not sandboxed in this version");
+    let status = app.sandbox_status();
+    if status.missing.is_empty() {
+        tracing::info!(mode = %status.mode, layers = ?status.layers, "commands run in a sandbox");
+    } else {
+        let (missing, weaknesses) = (&status.missing, &status.weaknesses);
+        tracing::warn!(mode = %status.mode, layers = ?status.layers, ?missing, ?weaknesses, "parts of the sandbox are missing");
+    }
     let halt = app.halt_handle();
     let second_signal = async {
         signals::next().await;

@@ -21,8 +21,8 @@ pub(super) struct Readiness {
     ready: bool,
     /// Each reason why not.
     reasons: Vec<String>,
-    /// The layers that confine commands.
-    sandbox: &'static [&'static str],
+    /// What confines commands.
+    sandbox: sandbox::Status,
     /// The program's version.
     version: &'static str,
 }
@@ -58,7 +58,8 @@ pub(super) async fn readyz(State(api): State<Api>) -> Response {
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let version = env!("CARGO_PKG_VERSION");
-    (status, JsonBody(Readiness { ready, reasons, sandbox: sandbox::LAYERS, version })).into_response()
+    (status, JsonBody(Readiness { ready, reasons, sandbox: api.toolbox.sandbox().status().clone(), version }))
+        .into_response()
 }
 
 /// Says so, if the file system of `dir` is nearly full or cannot be asked.

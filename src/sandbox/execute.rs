@@ -1,166 +1,337 @@
-//! One command from its start to its certain end.
+//! One command from its start to its certain end, as the service sees it.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::capture::{Capture, Captured};
+use super::limits::Limit;
+use super::spec::{EXEC, Job, Report, Spec};
+use super::{Sandbox, supervisor, wire};
 
-/// How long the pipes are drained after the group has been killed. What the command had printed is in them already;
-/// only somebody who left the group can hold them open longer.
+/// How long the pipes are drained after everything has ended. What was printed is in them already.
 const DRAIN: Duration = Duration::from_millis(500);
+
+/// How long a supervisor may take beyond the command's time: to kill, to reap, to remove. After that it is ended itself,
+/// which ends the command as well.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a command may print in all, each byte of which the service has to read: a thousand times what is kept of it,
+/// and no build is so talkative.
+const MOST_PRINTED: u64 = 256 * 1024 * 1024;
 
 /// What is to be run, and within which bounds.
 #[derive(Debug)]
 pub struct Command {
-    /// The program's file.
-    pub program: PathBuf,
-    /// The words, the program's own name first.
+    /// The words, the program's name first.
     pub argv: Vec<String>,
-    /// The directory it starts in, as a handle: no path can be exchanged under it.
+    /// The directory tree it may write to.
+    pub workspace: OwnedFd,
+    /// The directory it starts in, in the workspace.
     pub directory: OwnedFd,
-    /// All of its environment.
-    pub environment: Vec<(OsString, OsString)>,
     /// How long it may take.
     pub timeout: Duration,
     /// How many bytes of each stream are kept.
     pub max_output: usize,
 }
 
-/// How a command ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// By itself, with a code; a signal N as −N.
-    Exited(i32),
-    /// Killed when its time was up.
-    TimedOut,
-    /// Killed because its task was stopped.
-    Stopped,
-}
-
 /// What a command did.
 #[derive(Debug)]
 pub struct Execution {
-    /// How it ended.
-    pub ending: Ending,
+    /// The code it ended with; −N for signal N.
+    pub returncode: i32,
+    /// The limit that ended it.
+    pub limit: Option<Limit>,
+    /// Ended because its task was stopped.
+    pub stopped: bool,
     /// What it printed.
     pub stdout: Captured,
     /// What it complained about.
     pub stderr: Captured,
     /// How long it took.
     pub took: Duration,
+    /// Whether it changed what a repository would run later, and that was put back.
+    pub put_back: bool,
 }
 
-/// Why a command did not start.
+/// Why a command did not start, or what became of it is not known.
 #[derive(Debug, thiserror::Error)]
-#[error("{program} could not be started: {source}")]
-pub struct SpawnError {
-    program: String,
-    source: io::Error,
+pub enum ExecuteError {
+    /// There is no such program where the command could start it.
+    #[error("program not found: {0}")]
+    NotFound(String),
+    /// There is one, but outside what commands see.
+    #[error(
+        "program not found: {name}: the sandbox does not show {}; the operator can add its directory to SANDBOX_READ",
+        path.display()
+    )]
+    NotShown {
+        /// As the brain called it.
+        name: String,
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// The system would not start it.
+    #[error("{name} could not be started: {error}")]
+    Program {
+        /// As the brain called it.
+        name: String,
+        /// Why.
+        error: String,
+    },
+    /// A wall could not be put up, so nothing was run.
+    #[error("nothing was run, the sandbox could not be set up: {step}: {error}")]
+    Wall {
+        /// Which one.
+        step: String,
+        /// Why.
+        error: String,
+    },
+    /// The directory of the workspace has no name any more, or the repository in it could not be looked at.
+    #[error("nothing was run, the workspace cannot be used: {0}")]
+    Workspace(String),
+    /// The supervisor could not be started or was lost.
+    #[error("the command's supervisor failed: {0}")]
+    Supervisor(#[from] io::Error),
 }
 
-/// Runs a command. When this returns, no process of its group is alive; if it is dropped, they are killed too.
-pub async fn execute(command: Command, stop: &CancellationToken) -> Result<Execution, SpawnError> {
-    let started = Instant::now();
-    let failed = |source| SpawnError { program: command.argv.first().cloned().unwrap_or_default(), source };
-    let mut child = spawn(&command).map_err(failed)?;
-    let group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
-
-    let (stdout, stderr) = (shared(command.max_output), shared(command.max_output));
-    let mut readers = JoinSet::new();
-    if let Some(pipe) = child.stdout.take() {
-        readers.spawn(read(pipe, Arc::clone(&stdout)));
+impl Sandbox {
+    /// Runs a command. When this returns, nothing that it started is alive; if it is dropped, all of it is killed too.
+    pub async fn execute(&self, command: Command, stop: &CancellationToken) -> Result<Execution, ExecuteError> {
+        let name = command.argv.first().cloned().unwrap_or_default();
+        let programs = candidates(&name, &self.settings.path);
+        let mut spec = self.spec(&command, Job::Run { programs, argv: command.argv.clone() })?;
+        // Held until everything is over: what cannot be written need not be looked after.
+        let repository = if self.walls.namespaces {
+            None
+        } else {
+            Some(
+                self.repositories
+                    .hold(&command.workspace)
+                    .map_err(|error| ExecuteError::Workspace(error.to_string()))?,
+            )
+        };
+        let ran = self.supervise(&mut spec, command, stop).await;
+        let put_back = repository.is_some_and(super::repository::Held::release);
+        ran.map(|ran| Execution { put_back, ..ran }).map_err(|error| self.explain(error, &name))
     }
-    if let Some(pipe) = child.stderr.take() {
-        readers.spawn(read(pipe, Arc::clone(&stderr)));
+
+    /// What a supervisor is told about a command.
+    pub(super) fn spec(&self, command: &Command, job: Job) -> Result<Spec, ExecuteError> {
+        let failed = |error: io::Error| ExecuteError::Workspace(error.to_string());
+        let workspace = place_of(&command.workspace).map_err(failed)?;
+        let directory = place_of(&command.directory).map_err(failed)?;
+        let workdir = directory.strip_prefix(&workspace).map(Path::to_owned);
+        let workdir = workdir.map_err(|_| ExecuteError::Workspace("workdir has been moved out of it".to_owned()))?;
+        let temporary = if self.walls.namespaces { PathBuf::from("/tmp") } else { self.temporary().map_err(failed)? };
+        Ok(Spec {
+            walls: self.walls,
+            network: self.settings.network,
+            view: self.view.clone(),
+            limits: self.settings.limits,
+            job,
+            environment: self.environment(&temporary),
+            workspace,
+            workdir,
+            temporary,
+            timeout: command.timeout,
+        })
     }
 
-    let ending = tokio::select! {
-        biased;
-        () = stop.cancelled() => Ending::Stopped,
-        status = child.wait() => Ending::Exited(code(status.map_err(failed)?)),
-        () = tokio::time::sleep(command.timeout) => Ending::TimedOut,
-    };
-    drop(group);
-    if !matches!(ending, Ending::Exited(_)) {
-        child.wait().await.map_err(failed)?;
+    /// A fresh directory for one command. Its supervisor removes it.
+    fn temporary(&self) -> io::Result<PathBuf> {
+        Ok(tempfile::Builder::new().prefix("codex-agent-").tempdir_in(&self.settings.temporary)?.keep())
     }
-    // Errors mean only that somebody still holds a pipe; what was read until then counts.
-    drop(tokio::time::timeout(DRAIN, async { while readers.join_next().await.is_some() {} }).await);
-    readers.shutdown().await;
 
-    Ok(Execution { ending, stdout: finish(&stdout), stderr: finish(&stderr), took: started.elapsed() })
+    /// The whole environment of a command. Its home is its own: what lies in the service's is none of its business.
+    fn environment(&self, temporary: &Path) -> Vec<(OsString, OsString)> {
+        let own = ["HOME", "TMPDIR"].map(|name| (OsString::from(name), temporary.as_os_str().to_owned()));
+        let given = &self.settings.environment;
+        let own = own.into_iter().filter(|(name, _)| !given.iter().any(|(given, _)| given == name));
+        own.chain(given.iter().cloned()).collect()
+    }
+
+    /// Starts a supervisor, reads what the command prints, and returns when the supervisor has gone.
+    pub(super) async fn supervise(
+        &self,
+        spec: &mut Spec,
+        command: Command,
+        stop: &CancellationToken,
+    ) -> Result<Execution, ExecuteError> {
+        let started = Instant::now();
+        let temporary = Temporary((!spec.walls.namespaces).then(|| spec.temporary.clone()));
+        let (ours, theirs) = StdUnixStream::pair()?;
+        let text = serde_json::to_vec(&spec).map_err(io::Error::other)?;
+        wire::send_head(&ours, text.len(), &[command.workspace.as_fd(), command.directory.as_fd()])?;
+        ours.set_nonblocking(true)?;
+        let mut control = UnixStream::from_std(ours)?;
+        let mut child = self.spawn(theirs)?;
+
+        let printed = Arc::new(Printed::default());
+        let (stdout, stderr) = (shared(command.max_output), shared(command.max_output));
+        let mut readers = JoinSet::new();
+        if let Some(pipe) = child.stdout.take() {
+            readers.spawn(read(pipe, Arc::clone(&stdout), Arc::clone(&printed)));
+        }
+        if let Some(pipe) = child.stderr.take() {
+            readers.spawn(read(pipe, Arc::clone(&stderr), Arc::clone(&printed)));
+        }
+
+        let mut report = Vec::new();
+        let mut flooded = false;
+        let supervised = async {
+            control.write_all(&text).await?;
+            let (mut answer, mut lifeline) = control.split();
+            tokio::select! {
+                read = answer.read_to_end(&mut report) => return read,
+                () = stop.cancelled() => {}
+                () = printed.too_much.notified() => flooded = true,
+            }
+            // The end of the file tells the supervisor to end everything; its report still comes.
+            lifeline.shutdown().await?;
+            answer.read_to_end(&mut report).await
+        };
+        let patience = command.timeout + PATIENCE;
+        let answered = tokio::time::timeout(patience, supervised).await;
+        // The supervisor has reported and leaves, or it hangs, or it is gone.
+        if !matches!(answered, Ok(Ok(_))) {
+            child.start_kill()?;
+        }
+        child.wait().await?;
+        // Errors mean only that somebody still holds a pipe; what was read until then counts.
+        drop(tokio::time::timeout(DRAIN, async { while readers.join_next().await.is_some() {} }).await);
+        readers.shutdown().await;
+        drop(temporary);
+
+        let lost = || io::Error::other("it ended without a report");
+        match serde_json::from_slice(&report).map_err(|_| lost())? {
+            Report::Ended { returncode, limit, stopped } => Ok(Execution {
+                returncode,
+                limit: if flooded && stopped { Some(Limit::Output) } else { limit },
+                stopped: stopped && !flooded,
+                stdout: finish(&stdout),
+                stderr: finish(&stderr),
+                took: started.elapsed(),
+                put_back: false,
+            }),
+            Report::Failed { step, error, errno } if step == EXEC => Err(match errno {
+                Some(libc::ENOENT | libc::ENOTDIR) => ExecuteError::NotFound(String::new()),
+                _ => ExecuteError::Program { name: String::new(), error },
+            }),
+            Report::Failed { step, error, .. } => Err(ExecuteError::Wall { step, error }),
+        }
+    }
+
+    /// Puts the program's name in, and says so where it exists but is not shown.
+    fn explain(&self, error: ExecuteError, name: &str) -> ExecuteError {
+        let hidden = || {
+            let path = find_program(name, &self.settings.path)?;
+            (!self.view.shows(&path)).then_some(path)
+        };
+        match error {
+            ExecuteError::NotFound(_) | ExecuteError::Program { .. } if hidden().is_some() => {
+                ExecuteError::NotShown { name: name.to_owned(), path: hidden().unwrap_or_default() }
+            }
+            ExecuteError::NotFound(_) => ExecuteError::NotFound(name.to_owned()),
+            ExecuteError::Program { error, .. } => ExecuteError::Program { name: name.to_owned(), error },
+            other => other,
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
+    fn spawn(&self, control: StdUnixStream) -> io::Result<tokio::process::Child> {
+        // No pre_exec and a program with a path: the standard library then uses posix_spawn, whose cost does not grow
+        // with the memory of this process as fork's does.
+        tokio::process::Command::new(&self.settings.supervisor)
+            .arg(supervisor::VERB)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(OwnedFd::from(control)))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Not killed on drop: the end of its connection has it kill what it started first.
+            .kill_on_drop(false)
+            .spawn()
+    }
 }
 
-/// What to start for a program's name: a name with a slash is left relative to `directory`, where the command
-/// starts; another is looked for in `path`. `None` if there is nothing that may be run.
-pub fn find_program(name: &str, path: &OsStr, directory: &Path) -> Option<PathBuf> {
-    let runnable = |file: &PathBuf| {
-        file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
-    };
-    if name.contains('/') {
-        return runnable(&directory.join(name)).then(|| PathBuf::from(name));
-    }
-    std::env::split_paths(path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name)).find(runnable)
-}
+/// Removed here, if the supervisor was not given the time to.
+struct Temporary(Option<PathBuf>);
 
-/// Kills the group when it is dropped, whatever the way out.
-struct Group(Option<Pid>);
-
-impl Drop for Group {
+impl Drop for Temporary {
     fn drop(&mut self) {
-        if let Some(pid) = self.0 {
-            // It fails only when nobody is left in the group.
-            let _ = kill_process_group(pid, Signal::KILL);
+        if let Some(path) = &self.0
+            && let Err(error) = super::remove::remove_tree(path)
+        {
+            tracing::warn!(path = %path.display(), %error, "a temporary directory is left");
         }
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
-fn spawn(command: &Command) -> io::Result<tokio::process::Child> {
-    // No pre_exec and a program with a path: the standard library then uses posix_spawn, whose cost does not grow
-    // with the memory of this process as fork's does.
-    tokio::process::Command::new(&command.program)
-        .arg0(command.argv.first().map_or("", String::as_str))
-        .args(command.argv.iter().skip(1))
-        .current_dir(format!("/proc/self/fd/{}", command.directory.as_raw_fd()))
-        .env_clear()
-        .envs(command.environment.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
+/// The files that a name may mean: as a path from where the command starts, or in the directories of `path`.
+fn candidates(name: &str, path: &OsStr) -> Vec<PathBuf> {
+    if name.contains('/') {
+        return vec![PathBuf::from(name)];
+    }
+    std::env::split_paths(path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name)).collect()
+}
+
+/// The program of that name that the service itself would start.
+fn find_program(name: &str, path: &OsStr) -> Option<PathBuf> {
+    let runnable = |file: &PathBuf| {
+        file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    };
+    candidates(name, path).into_iter().filter(|file| file.is_absolute()).find(runnable)
+}
+
+/// Where a directory is now.
+fn place_of(directory: impl AsFd) -> io::Result<PathBuf> {
+    use std::os::fd::AsRawFd;
+    let link = format!("/proc/self/fd/{}", directory.as_fd().as_raw_fd());
+    let path = std::fs::read_link(link)?;
+    // One that was removed has a name that is not its own.
+    let (here, there) = (rustix::fs::fstat(directory)?, rustix::fs::stat(&path)?);
+    if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino) {
+        Ok(path)
+    } else {
+        Err(io::Error::new(io::ErrorKind::NotFound, "it has been removed or replaced"))
+    }
+}
+
+/// What both streams have brought so far.
+#[derive(Default)]
+struct Printed {
+    bytes: AtomicU64,
+    too_much: tokio::sync::Notify,
 }
 
 fn shared(cap: usize) -> Arc<Mutex<Capture>> {
     Arc::new(Mutex::new(Capture::new(cap)))
 }
 
-async fn read(mut pipe: impl AsyncRead + Unpin, capture: Arc<Mutex<Capture>>) {
+async fn read(mut pipe: impl AsyncRead + Unpin, capture: Arc<Mutex<Capture>>, printed: Arc<Printed>) {
     // The default size of a pipe's pages that arrive at once.
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
         capture.lock().unwrap_or_else(PoisonError::into_inner).push(&buffer[..count]);
+        if printed.bytes.fetch_add(count as u64, Ordering::Relaxed) + count as u64 > MOST_PRINTED {
+            printed.too_much.notify_one();
+        }
     }
 }
 
 fn finish(capture: &Mutex<Capture>) -> Captured {
     capture.lock().unwrap_or_else(PoisonError::into_inner).finish()
-}
-
-fn code(status: ExitStatus) -> i32 {
-    status.code().or_else(|| status.signal().map(|signal| -signal)).unwrap_or(-1)
 }

@@ -1,23 +1,138 @@
 //! How a command is confined, and certainly ended.
 //!
 //! ```text
-//!  tools/run_command ── Command ─► execute ─► process group of its own, null stdin, fixed environment
-//!                                     │         stdout ─► Capture (head and tail, counted)
-//!                                     │         stderr ─► Capture
-//!                                     └─ end, timeout or stop: the whole group is killed, then the result
+//!  start: Settings ─► View (what is seen) ─► self-test of each kind of walls ─► Sandbox (one kind, for good)
+//!
+//!  tools/run_command ── Command ─► Sandbox::execute ── Spec ──► supervisor ──► walls ──► program
+//!                                     │  stdout, stderr ─► Capture (head and tail, counted)
+//!                                     └─ end, limit or stop: all of it is dead, then the result
 //! ```
 //!
-//! This is the only room that starts processes. The layers that wall a command in (Landlock, seccomp, namespaces,
-//! limits) have their place between `Command` and the spawn; until they are built, a command can do what the
-//! service's user can, and `/readyz` says so.
+//! There are two kinds of walls. Landlock and a system call filter need no privileges and hold by themselves.
+//! Namespaces with a private root come on top where they can be had: they give commands an own `/tmp`, `/proc` and
+//! loopback, and hide what Landlock cannot (see [`Status::weaknesses`]). Which kind it is, the self-test decides
+//! once, when the service starts, by small attacks through the same path that commands take.
 //!
-//! Deliberately absent: which words are refused. That is the policy's, in `tools/`.
+//! This is the only room that starts processes. Deliberately absent: which words are refused. That is the policy's, in
+//! `tools/`.
 
 mod capture;
 mod execute;
+mod limits;
+mod remove;
+mod repository;
+mod selftest;
+mod spec;
+pub mod supervisor;
+mod view;
+mod wire;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use serde::Serialize;
 
 pub use capture::Captured;
-pub use execute::{Command, Ending, Execution, SpawnError, execute, find_program};
+pub use execute::{Command, ExecuteError, Execution};
+pub use limits::{Limit, Limits};
+pub use selftest::StartError;
+pub use spec::Network;
+pub use view::{Private, ViewError};
 
-/// The layers that are in force, for `/readyz`.
-pub const LAYERS: &[&str] = &["process group", "fixed environment"];
+use repository::Repositories;
+use spec::Walls;
+use view::View;
+
+/// Whether commands may run without walls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Requirement {
+    /// The service does not start without them.
+    #[default]
+    Required,
+    /// With what there is.
+    BestEffort,
+    /// Without any.
+    Off,
+}
+
+/// What a sandbox is made of.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `SANDBOX`
+    pub requirement: Requirement,
+    /// `SANDBOX_NETWORK`
+    pub network: Network,
+    /// `SANDBOX_READ`
+    pub read: Vec<PathBuf>,
+    /// `SANDBOX_WRITE`
+    pub write: Vec<PathBuf>,
+    /// All of a command's environment but `HOME` and `TMPDIR`, which can be overridden here.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Where programs are looked for.
+    pub path: OsString,
+    /// What a command may use.
+    pub limits: Limits,
+    /// Where the workspaces are; a command sees its own.
+    pub code_dir: PathBuf,
+    /// What no command may see: canonical paths, each with the variable it comes from.
+    pub private: Vec<Private>,
+    /// Where commands' temporary directories are made, if they cannot have an own `/tmp`.
+    pub temporary: PathBuf,
+    /// This program, which is also the supervisor.
+    pub supervisor: PathBuf,
+}
+
+/// Runs commands behind the walls that were chosen.
+pub struct Sandbox {
+    settings: Settings,
+    view: View,
+    walls: Walls,
+    status: Status,
+    repositories: Repositories,
+}
+
+/// What confines commands, as `/readyz`, `doctor` and the log tell it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = Sandbox)]
+pub struct Status {
+    /// Which kind of walls.
+    pub mode: Mode,
+    /// The layers that are in force.
+    pub layers: Vec<&'static str>,
+    /// The layers that are not, each with the reason.
+    pub missing: Vec<String>,
+    /// What the layers in force cannot keep a command from.
+    pub weaknesses: Vec<&'static str>,
+}
+
+/// A kind of walls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Namespaces with a private root, Landlock, and a system call filter.
+    Namespaces,
+    /// Landlock and a system call filter.
+    Landlock,
+    /// Some of them, as `SANDBOX=best-effort` allows.
+    Partial,
+    /// None.
+    Off,
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Namespaces => "namespaces",
+            Self::Landlock => "landlock",
+            Self::Partial => "partial",
+            Self::Off => "off",
+        })
+    }
+}
+
+impl Sandbox {
+    /// What confines commands.
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+}

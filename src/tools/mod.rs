@@ -5,7 +5,7 @@
 //!                                                                   read_file   ├─► Workspace ─► files
 //!                                                                   run_command ┘      │
 //!                                                                     │ policy         └─ directory handle
-//!                                                                     └► sandbox::execute
+//!                                                                     └► Sandbox::execute
 //! ```
 //!
 //! A failure is a result for the brain, never the end of the task: every way out is
@@ -25,7 +25,6 @@ mod read_file;
 mod run_command;
 mod workspace;
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -38,6 +37,7 @@ use utoipa::PartialSchema;
 pub use workspace::{PathError, Workspace};
 
 use crate::domain::{Json, ToolCall};
+use crate::sandbox::{Limits, Sandbox};
 
 /// What the tools work with, the same for all tasks.
 pub struct Toolbox {
@@ -50,7 +50,7 @@ pub struct Toolbox {
 }
 
 /// What is configurable about the tools.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// `CMD_TIMEOUT`
     pub timeout: Duration,
@@ -60,10 +60,10 @@ pub struct Settings {
     pub max_output: usize,
     /// `MAX_COMMANDS`
     pub max_commands: usize,
-    /// The whole environment of a command.
-    pub environment: Vec<(OsString, OsString)>,
-    /// Where programs are looked for.
-    pub path: OsString,
+    /// Where commands run.
+    pub sandbox: Arc<Sandbox>,
+    /// What a command may use.
+    pub limits: Limits,
 }
 
 /// What a tool answered, and how long it took.
@@ -82,6 +82,11 @@ impl Toolbox {
     pub fn new(code_dir: PathBuf, settings: Settings) -> Self {
         let commands = Semaphore::new(settings.max_commands);
         Self { code_dir, settings, edits: Arc::default(), commands }
+    }
+
+    /// Where commands run.
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.settings.sandbox
     }
 
     /// Opens a task's workspace, or says why it cannot be.

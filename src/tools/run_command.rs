@@ -1,7 +1,5 @@
 //! `run_command`: one program in the workspace, without a shell.
 
-use std::os::fd::AsRawFd;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +9,7 @@ use utoipa::ToSchema;
 use super::workspace::Workspace;
 use super::{Toolbox, failure, policy};
 use crate::domain::{Json, millis};
-use crate::sandbox::{self, Command, Ending, Execution, find_program};
+use crate::sandbox::{Command, Execution, Limit, Limits};
 
 pub(super) const NAME: &str = "run_command";
 
@@ -37,6 +35,8 @@ struct Output {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<Limit>,
     returncode: i32,
     stdout: String,
     stderr: String,
@@ -60,12 +60,12 @@ pub(super) async fn run(
         permit = toolbox.commands.acquire() => permit,
         () = stop.cancelled() => return (failure("stopped before the command was begun: it had no effect"), false),
     };
-    let executed = sandbox::execute(command, stop).await;
+    let executed = toolbox.settings.sandbox.execute(command, stop).await;
     drop(permit);
     match executed {
         Ok(execution) => {
-            let cut_off = execution.ending == Ending::Stopped;
-            (Json::of(&output(execution, timeout)), cut_off)
+            let cut_off = execution.stopped;
+            (Json::of(&output(execution, timeout, &toolbox.settings.limits)), cut_off)
         }
         Err(error) => (failure(&error.to_string()), false),
     }
@@ -84,39 +84,81 @@ fn prepare(toolbox: &Toolbox, workspace: &Workspace, arguments: &Arguments) -> R
     let Some(argv) = shlex::split(&arguments.command) else {
         return Err("command: a quote or a backslash at its end is not closed".to_owned());
     };
-    let Some(name) = argv.first().filter(|name| !name.is_empty()) else {
+    if argv.first().is_none_or(String::is_empty) {
         return Err("command must not be empty".to_owned());
-    };
+    }
     policy::check(&arguments.command, &argv).map_err(|refusal| refusal.to_string())?;
     let workdir = arguments.workdir.as_deref().unwrap_or(".");
     let directory = workspace.directory(workdir).map_err(|error| format!("workdir {error}"))?;
-    let here = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
-    let program = find_program(name, &settings.path, &here).ok_or_else(|| format!("program not found: {name}"))?;
-    let command = Command {
-        program,
-        argv,
-        directory,
-        environment: settings.environment.clone(),
-        timeout,
-        max_output: settings.max_output,
-    };
+    let workspace = workspace.directory(".").map_err(|error| error.to_string())?;
+    let command = Command { argv, workspace, directory, timeout, max_output: settings.max_output };
     Ok((command, timeout))
 }
 
-fn output(execution: Execution, timeout: Duration) -> Output {
-    let (returncode, message) = match execution.ending {
-        Ending::Exited(code) => (code, None),
-        // What SIGKILL leaves.
-        Ending::TimedOut => (-9, Some(format!("timed out after {} s", timeout.as_secs()))),
-        Ending::Stopped => (-9, Some("stopped: the task was cancelled or its time was up".to_owned())),
-    };
+fn output(execution: Execution, timeout: Duration, limits: &Limits) -> Output {
+    let Execution { returncode, limit, stopped, stdout, stderr, took, put_back } = execution;
+    let failed = returncode != 0;
+    let said = || LIMITS_SAID.iter().find(|(text, _)| stderr.text.contains(text)).map(|(_, limit)| *limit);
+    let limit = limit.or_else(|| said().filter(|_| failed && !stopped));
+    let refused = || DENIALS_SAID.iter().any(|text| stderr.text.contains(text) || stdout.text.contains(text));
+    let mut messages = Vec::new();
+    if let Some(limit) = limit {
+        messages.push(over(limit, timeout, limits));
+    } else if stopped {
+        messages.push("stopped: the task was cancelled or its time was up".to_owned());
+    } else if failed && refused() {
+        messages.push(DENIED.to_owned());
+    }
+    if put_back {
+        messages.push(PUT_BACK.to_owned());
+    }
     Output {
-        status: if returncode == 0 { "success" } else { "failure" },
-        message,
+        status: if failed { "failure" } else { "success" },
+        message: (!messages.is_empty()).then(|| messages.join("; ")),
+        limit,
         returncode,
-        truncated: execution.stdout.truncated || execution.stderr.truncated,
-        stdout: execution.stdout.text,
-        stderr: execution.stderr.text,
-        duration_ms: millis(execution.took),
+        truncated: stdout.truncated || stderr.truncated,
+        stdout: stdout.text,
+        stderr: stderr.text,
+        duration_ms: millis(took),
+    }
+}
+
+/// How a program says that it was the sandbox which refused it something. No kernel tells who it was.
+const DENIALS_SAID: &[&str] = &[
+    "Permission denied",
+    "Operation not permitted",
+    "Read-only file system",
+    "Device or resource busy",
+    "Network is unreachable",
+    "name resolution",
+    "Name or service not known",
+    "Could not resolve host",
+];
+
+const DENIED: &str = "the sandbox may have refused something: a command sees its workspace, $TMPDIR and a read-only \
+system, no other files and no network, and cannot write .git/hooks and .git/config; trying again does not help";
+
+const PUT_BACK: &str = "changes to .git/hooks or .git/config were undone: they would be run outside the sandbox";
+
+/// How a program says that it was stopped by a limit which does not kill it.
+const LIMITS_SAID: &[(&str, Limit)] = &[
+    ("File too large", Limit::FileSize),
+    ("No space left on device", Limit::Disk),
+    ("Cannot allocate memory", Limit::Memory),
+    ("MemoryError", Limit::Memory),
+    ("Resource temporarily unavailable", Limit::Processes),
+];
+
+fn over(limit: Limit, timeout: Duration, limits: &Limits) -> String {
+    let seconds = timeout.as_secs();
+    match limit {
+        Limit::Wall => format!("timed out after {seconds} s"),
+        Limit::Cpu => format!("over the limit of {} s of processor time (CMD_MAX_CPU)", limits.cpu.as_secs()),
+        Limit::Memory => format!("over the limit of {} bytes of memory (CMD_MAX_MEMORY)", limits.memory),
+        Limit::Processes => format!("over the limit of {} processes and threads (CMD_MAX_PROCESSES)", limits.processes),
+        Limit::FileSize => format!("over the limit of {} bytes for a file (CMD_MAX_FILE_SIZE)", limits.file_size),
+        Limit::Disk => format!("over the limit of {} bytes written to disk (CMD_MAX_DISK)", limits.disk),
+        Limit::Output => "over the limit of what a command may print".to_owned(),
     }
 }

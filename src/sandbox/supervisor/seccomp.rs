@@ -1,0 +1,215 @@
+//! The system calls that a command may not make.
+//!
+//! A list of what is refused, not of what is allowed: a brain runs any program, and the walls for files, processes and
+//! network stand elsewhere. Here is what those cannot see, and what widens the kernel's surface for nothing.
+
+use std::collections::BTreeMap;
+
+use libc::c_long;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
+
+use super::super::spec::{Network, Walls};
+
+type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
+type Result<T> = std::result::Result<T, seccompiler::Error>;
+
+/// Refused to everybody: other processes' memory, mounts, namespaces, the kernel's own tools and keys, the clock.
+const NEVER: &[c_long] = &[
+    libc::SYS_acct,
+    libc::SYS_add_key,
+    libc::SYS_adjtimex,
+    libc::SYS_bpf,
+    libc::SYS_chroot,
+    libc::SYS_clock_adjtime,
+    libc::SYS_clock_settime,
+    libc::SYS_delete_module,
+    libc::SYS_fanotify_init,
+    libc::SYS_finit_module,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fsopen,
+    libc::SYS_fspick,
+    libc::SYS_init_module,
+    libc::SYS_kcmp,
+    libc::SYS_kexec_file_load,
+    libc::SYS_kexec_load,
+    libc::SYS_keyctl,
+    libc::SYS_lookup_dcookie,
+    libc::SYS_memfd_secret,
+    libc::SYS_migrate_pages,
+    libc::SYS_mount,
+    libc::SYS_mount_setattr,
+    libc::SYS_move_mount,
+    libc::SYS_move_pages,
+    libc::SYS_name_to_handle_at,
+    libc::SYS_nfsservctl,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_open_tree,
+    libc::SYS_perf_event_open,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_pivot_root,
+    libc::SYS_process_madvise,
+    libc::SYS_process_mrelease,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_ptrace,
+    libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
+    libc::SYS_reboot,
+    libc::SYS_request_key,
+    libc::SYS_setdomainname,
+    libc::SYS_sethostname,
+    libc::SYS_setns,
+    libc::SYS_settimeofday,
+    libc::SYS_swapoff,
+    libc::SYS_swapon,
+    libc::SYS_syslog,
+    libc::SYS_umount2,
+    libc::SYS_unshare,
+    libc::SYS_userfaultfd,
+    libc::SYS_vhangup,
+];
+
+/// Only on this kind of processor.
+#[cfg(target_arch = "x86_64")]
+const NEVER_HERE: &[c_long] =
+    &[libc::SYS__sysctl, libc::SYS_ioperm, libc::SYS_iopl, libc::SYS_modify_ldt, libc::SYS_uselib, libc::SYS_ustat];
+#[cfg(not(target_arch = "x86_64"))]
+const NEVER_HERE: &[c_long] = &[];
+
+/// Answered as by a kernel that does not have them, so that programs take the older way. `clone3` hides its flags from
+/// a filter; `io_uring` would make calls that no filter sees.
+const UNKNOWN: &[c_long] =
+    &[libc::SYS_clone3, libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
+
+/// Without namespaces of their own these are shared with the whole machine.
+const SHARED: &[c_long] = &[
+    libc::SYS_inotify_init1,
+    libc::SYS_inotify_add_watch,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
+    libc::SYS_msgget,
+    libc::SYS_msgctl,
+    libc::SYS_msgrcv,
+    libc::SYS_msgsnd,
+    libc::SYS_semctl,
+    libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_shmget,
+];
+#[cfg(target_arch = "x86_64")]
+const SHARED_HERE: &[c_long] = &[libc::SYS_inotify_init];
+#[cfg(not(target_arch = "x86_64"))]
+const SHARED_HERE: &[c_long] = &[];
+
+/// Calls that name a process, and which argument does. Without a process namespace only one's own (0) may be named.
+const NAMES_A_PROCESS: &[(c_long, u8)] = &[
+    (libc::SYS_ioprio_set, 1),
+    (libc::SYS_prlimit64, 0),
+    (libc::SYS_sched_setaffinity, 0),
+    (libc::SYS_sched_setattr, 0),
+    (libc::SYS_sched_setparam, 0),
+    (libc::SYS_sched_setscheduler, 0),
+    (libc::SYS_setpriority, 1),
+];
+
+/// All that make a namespace.
+const NEW_NAMESPACES: &[libc::c_int] = &[
+    libc::CLONE_NEWCGROUP,
+    libc::CLONE_NEWIPC,
+    libc::CLONE_NEWNET,
+    libc::CLONE_NEWNS,
+    libc::CLONE_NEWPID,
+    libc::CLONE_NEWUSER,
+    libc::CLONE_NEWUTS,
+    0x80, // CLONE_NEWTIME; in clone's argument it is a part of the signal's number
+];
+
+/// The filters, to be put in force one after the other: of several, the kernel takes the strictest answer.
+pub(super) fn filters(walls: Walls, network: Network) -> Result<Vec<BpfProgram>> {
+    let mut rules = Rules::new();
+    rules.extend(NEVER.iter().chain(NEVER_HERE).map(|number| (*number, Vec::new())));
+    rules.insert(libc::SYS_clone, NEW_NAMESPACES[..7].iter().map(|flag| has_flag(0, *flag)).collect::<Result<_>>()?);
+    // What pushes characters into a terminal's input, and what does the same on the console.
+    rules.insert(libc::SYS_ioctl, vec![is(1, libc::TIOCSTI)?, is(1, libc::TIOCLINUX)?]);
+    let personalities = [0, u64::from(u32::MAX), libc::ADDR_NO_RANDOMIZE as u64];
+    rules.insert(libc::SYS_personality, vec![is_none_of(0, &personalities)?]);
+    rules.insert(libc::SYS_socketpair, vec![is_none_of(0, &[libc::AF_UNIX as u64])?]);
+    let families = families(walls, network);
+    let sockets = if families.is_empty() { Vec::new() } else { vec![is_none_of(0, &families)?] };
+    rules.insert(libc::SYS_socket, sockets);
+    if !walls.namespaces {
+        rules.extend(SHARED.iter().chain(SHARED_HERE).map(|number| (*number, Vec::new())));
+        for (number, argument) in NAMES_A_PROCESS {
+            rules.insert(*number, vec![is_none_of(*argument, &[0])?]);
+        }
+    }
+    let unknown = UNKNOWN.iter().map(|number| (*number, Vec::new())).collect();
+    let mut filters = vec![compile(rules, libc::EPERM)?, compile(unknown, libc::ENOSYS)?];
+    filters.extend(foreign_numbers());
+    Ok(filters)
+}
+
+/// The kinds of sockets. An own network has nobody else in it; without one even a local socket could lead outside.
+fn families(walls: Walls, network: Network) -> Vec<u64> {
+    let mut families: Vec<libc::c_int> = Vec::new();
+    if walls.namespaces {
+        families.push(libc::AF_UNIX);
+    }
+    if walls.namespaces || network == Network::Full {
+        families.extend([libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK]);
+    }
+    families.into_iter().map(|family| u64::from(family.unsigned_abs())).collect()
+}
+
+fn compile(rules: Rules, errno: libc::c_int) -> Result<BpfProgram> {
+    let refuse = SeccompAction::Errno(errno.unsigned_abs());
+    let arch = std::env::consts::ARCH.try_into()?;
+    Ok(SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch)?.try_into()?)
+}
+
+/// The x32 numbers name the same calls a second time, past the filters above.
+#[cfg(target_arch = "x86_64")]
+fn foreign_numbers() -> Option<BpfProgram> {
+    const X32: u32 = 0x4000_0000;
+    let instruction = |code: u32, jt, jf, k| seccompiler::sock_filter { code: code as u16, jt, jf, k };
+    Some(vec![
+        // The number of the call is the first word of what a filter sees.
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        instruction(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, X32),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs()),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ])
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn foreign_numbers() -> Option<BpfProgram> {
+    None
+}
+
+fn is(argument: u8, value: impl Into<u64>) -> Result<SeccompRule> {
+    rule(vec![condition(argument, SeccompCmpOp::Eq, value.into())?])
+}
+
+fn has_flag(argument: u8, flag: libc::c_int) -> Result<SeccompRule> {
+    let flag = u64::from(flag.unsigned_abs());
+    rule(vec![condition(argument, SeccompCmpOp::MaskedEq(flag), flag)?])
+}
+
+fn is_none_of(argument: u8, values: &[u64]) -> Result<SeccompRule> {
+    rule(values.iter().map(|value| condition(argument, SeccompCmpOp::Ne, *value)).collect::<Result<_>>()?)
+}
+
+fn condition(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition> {
+    // The kernel takes these arguments as ints: what stands in the upper half must not hide the lower one.
+    Ok(SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?)
+}
+
+fn rule(conditions: Vec<SeccompCondition>) -> Result<SeccompRule> {
+    Ok(SeccompRule::new(conditions)?)
+}

@@ -1,0 +1,205 @@
+//! What a command sees of the machine besides its workspace and its temporary directory.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Where the system's programs and their data lie. Nothing works without the first ones.
+const SYSTEM: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc"];
+
+/// Where more of them may lie. Left out, where something of the service's lies there too.
+const MORE: &[&str] = &["/opt", "/nix/store", "/sys/devices/system/cpu"];
+
+/// Below these directories nothing is shown that not every user of the machine may read: the service may be root, and
+/// the owner of a file needs no capability to read it.
+const GUARDED: &str = "/etc";
+
+/// Files and directories that a command may reach, computed once at the start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct View {
+    /// Directories and files to be read.
+    pub system: Vec<PathBuf>,
+    /// Links in the root directory, such as `/bin` to `usr/bin`.
+    pub links: Vec<(PathBuf, PathBuf)>,
+    /// What lies below `system` and is not to be seen.
+    pub hidden: Vec<PathBuf>,
+    /// `system` without what is hidden, for walls that cannot take anything away again.
+    pub expanded: Vec<PathBuf>,
+    /// `SANDBOX_READ`
+    pub read: Vec<PathBuf>,
+    /// `SANDBOX_WRITE`
+    pub write: Vec<PathBuf>,
+}
+
+/// Something that commands would see and must not.
+#[derive(Debug, thiserror::Error)]
+pub enum ViewError {
+    /// A path of `SANDBOX_READ` or `SANDBOX_WRITE` that cannot be used.
+    #[error("{variable}: {path}: {source}")]
+    Path {
+        /// Which list.
+        variable: &'static str,
+        /// Which path.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The service's own files would be seen.
+    #[error("{variable}: {private} lies in {path}, which commands can read")]
+    Exposed {
+        /// What would be exposed.
+        variable: &'static str,
+        /// Where it lies.
+        private: PathBuf,
+        /// What exposes it.
+        path: PathBuf,
+    },
+}
+
+/// A path that commands must not reach, and the variable it comes from.
+pub type Private = (&'static str, PathBuf);
+
+impl View {
+    /// Looks at the machine. `code_dir` and the `private` paths are canonical.
+    pub(super) fn new(
+        read: &[PathBuf],
+        write: &[PathBuf],
+        code_dir: &Path,
+        private: &[Private],
+    ) -> Result<Self, ViewError> {
+        let exposed = |path: &Path| private.iter().find(|(_, private)| private.starts_with(path));
+        let refuse = |path: &Path| match exposed(path) {
+            Some((variable, private)) => {
+                Err(ViewError::Exposed { variable, private: private.clone(), path: path.to_owned() })
+            }
+            None => Ok(()),
+        };
+        refuse(code_dir)?;
+        let mut view = Self {
+            system: Vec::new(),
+            links: Vec::new(),
+            hidden: Vec::new(),
+            expanded: Vec::new(),
+            read: listed("SANDBOX_READ", read)?,
+            write: listed("SANDBOX_WRITE", write)?,
+        };
+        for path in view.read.iter().chain(&view.write) {
+            refuse(path)?;
+        }
+        for path in SYSTEM.iter().chain(MORE).map(PathBuf::from) {
+            if let Ok(target) = fs::read_link(&path) {
+                view.links.push((path, target));
+            } else if path.exists() {
+                if SYSTEM.iter().any(|system| path == Path::new(system)) {
+                    refuse(&path)?;
+                } else if exposed(&path).is_some() {
+                    continue;
+                }
+                view.system.push(path);
+            }
+        }
+        for path in &view.system {
+            // Others cannot read such files anyway.
+            if path == Path::new(GUARDED) && rustix::process::geteuid().is_root() {
+                split(path, &mut view.expanded, &mut view.hidden);
+            } else {
+                view.expanded.push(path.clone());
+            }
+        }
+        Ok(view)
+    }
+
+    /// What may be read, for Landlock. In a private root what is hidden is covered already.
+    pub(super) fn readable(&self, private_root: bool) -> impl Iterator<Item = &Path> {
+        let system = if private_root { &self.system } else { &self.expanded };
+        system.iter().chain(&self.read).map(PathBuf::as_path)
+    }
+
+    /// Whether a command could start this program at all.
+    pub(super) fn shows(&self, program: &Path) -> bool {
+        let Ok(program) = program.canonicalize() else { return false };
+        self.system.iter().chain(&self.read).chain(&self.write).any(|seen| program.starts_with(seen))
+    }
+}
+
+fn listed(variable: &'static str, paths: &[PathBuf]) -> Result<Vec<PathBuf>, ViewError> {
+    let canonical =
+        |path: &PathBuf| path.canonicalize().map_err(|source| ViewError::Path { variable, path: path.clone(), source });
+    paths.iter().map(canonical).collect()
+}
+
+/// Sorts what lies in `dir` into what every user may read and what not; a directory without any of the latter stays one
+/// entry. Whether there was any of it.
+fn split(dir: &Path, seen: &mut Vec<PathBuf>, hidden: &mut Vec<PathBuf>) -> bool {
+    let (seen_before, hidden_before) = (seen.len(), hidden.len());
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    for entry in entries {
+        let (path, Ok(metadata)) = (entry.path(), entry.metadata()) else { continue };
+        let mode = metadata.permissions().mode();
+        if metadata.is_symlink() {
+            // It shows nothing that its target does not.
+            continue;
+        }
+        if metadata.is_dir() && mode & 0o005 == 0o005 {
+            split(&path, seen, hidden);
+        } else if metadata.is_file() && mode & 0o004 != 0 {
+            seen.push(path);
+        } else {
+            hidden.push(path);
+        }
+    }
+    let found = hidden.len() > hidden_before;
+    if !found {
+        seen.truncate(seen_before);
+        seen.push(dir.to_owned());
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn what_not_everybody_may_read_is_taken_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        for file in ["open/a", "open/deep/b", "mixed/secret", "mixed/c", "closed/d", "e"] {
+            fs::create_dir_all(root.join(file).parent().unwrap()).unwrap();
+            fs::write(root.join(file), "").unwrap();
+            with_mode(&root.join(file), if file.ends_with("secret") { 0o640 } else { 0o644 });
+        }
+        for open in ["open", "open/deep", "mixed"] {
+            with_mode(&root.join(open), 0o755);
+        }
+        with_mode(&root.join("closed"), 0o700);
+        let (mut seen, mut hidden) = (Vec::new(), Vec::new());
+        assert!(split(root, &mut seen, &mut hidden));
+        seen.sort();
+        hidden.sort();
+        let under = |names: &[&str]| names.iter().map(|name| root.join(name)).collect::<Vec<_>>();
+        assert_eq!(seen, under(&["e", "mixed/c", "open"]));
+        assert_eq!(hidden, under(&["closed", "mixed/secret"]));
+    }
+
+    #[test]
+    fn what_is_the_services_own_must_not_be_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let (code, private) = (&root.join("code"), &[("OUTPUT_DIR", root.join("output"))]);
+        assert!(View::new(&[], &[], &root, private).is_err());
+        let error = View::new(std::slice::from_ref(&root), &[], code, private).unwrap_err().to_string();
+        assert!(error.starts_with("OUTPUT_DIR: ") && error.ends_with("which commands can read"), "{error}");
+        let error = View::new(&[], &[root.join("none")], code, private).unwrap_err().to_string();
+        assert!(error.starts_with("SANDBOX_WRITE: "), "{error}");
+        assert!(View::new(&[], &[], code, &[("OUTPUT_DIR", "/etc/agent".into())]).is_err());
+        let view = View::new(&[], &[], code, &[("OUTPUT_DIR", "/opt/agent".into())]).unwrap();
+        assert!(!view.system.contains(&PathBuf::from("/opt")) && view.shows(Path::new("/bin/sh")));
+    }
+}
