@@ -101,9 +101,8 @@ mod tests {
         let mut at = open(CWD, &tree).unwrap();
         for _ in 0..3000 {
             rustix::fs::mkdirat(&at, "d", Mode::RWXU).unwrap();
-            std::fs::File::from(
-                rustix::fs::openat(&at, "f", OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR).unwrap(),
-            );
+            let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+            drop(rustix::fs::openat(&at, "f", flags, Mode::RUSR).unwrap());
             at = open(&at, "d").unwrap();
         }
         let closed = tree.join("d/d");

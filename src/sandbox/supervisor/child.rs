@@ -142,7 +142,8 @@ fn command(spec: &Spec, handles: &[OwnedFd; 2]) -> Result<Never, Failure> {
         Job::Probe(targets) => {
             let holes = probe::attack(targets, spec);
             // As a program would say it.
-            let said = std::io::stdout().write_all(holes.join("\n").as_bytes());
+            let mut stdout = std::io::stdout();
+            let said = stdout.write_all(holes.join("\n").as_bytes()).and_then(|()| stdout.flush());
             exit(i32::from(said.is_err() || !holes.is_empty()))
         }
         Job::Run { programs, argv } => exec(programs, argv, &environment),

@@ -110,7 +110,7 @@ fn rows() -> Vec<Row> {
             printed(0, "1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n[... 248 bytes left out ...]\n3\n94\n95\n96\n97\n98\n99\n")),
         row("a command that ran out of time gives what it printed so far",
             call("run_command", &json!({"command": "sh slow.sh", "timeout": 1})), failed("执行超时 1s"),
-            json!({"status": "failure", "message": "timed out after 1 s", "returncode": -9, "stdout": "begun\n", "stderr": ""})),
+            json!({"status": "failure", "message": "timed out after 1 s", "limit": "wall", "returncode": -9, "stdout": "begun\n", "stderr": ""})),
         row("a command does not see the service's keys",
             run("printenv OPENAI_API_KEY"), printed(0, "sk-notes\n"), printed(1, "")),
         row("an unknown tool is named, with those there are",

@@ -2,6 +2,8 @@
 //!
 //! This is the one place that reads the environment. `codex-agent --help` prints this list.
 
+mod parse;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,6 +12,7 @@ use std::time::Duration;
 use clap::{Args, FromArgMatches};
 use reqwest::Url;
 
+use self::parse::{address, brain_url, bytes, count, database, many_bytes, retries, seconds};
 use crate::sandbox::{Limits, Network, Requirement};
 
 /// Variables whose values are never told to commands.
@@ -436,64 +439,4 @@ impl Config {
 #[expect(clippy::disallowed_methods, reason = "this is the room that reads the environment")]
 fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
-}
-
-fn count(text: &str) -> Result<u32, String> {
-    match text.trim().parse() {
-        Ok(count @ 1..) => Ok(count),
-        _ => Err(format!("must be a whole number from 1 to {}", u32::MAX)),
-    }
-}
-
-fn retries(text: &str) -> Result<u32, String> {
-    match text.trim().parse() {
-        Ok(count @ 0..=100) => Ok(count),
-        _ => Err("must be a whole number from 0 to 100".to_owned()),
-    }
-}
-
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.trim().parse().map_err(|_| "must be an IP address and a port, as in 127.0.0.1:8080".to_owned())
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    match text.trim().parse() {
-        Ok(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
-        _ => Err("must be a whole number of seconds from 1 to 86400".to_owned()),
-    }
-}
-
-fn bytes(text: &str) -> Result<usize, String> {
-    match text.trim().parse() {
-        Ok(bytes @ 1..=0x4000_0000) => Ok(bytes),
-        _ => Err("must be a whole number of bytes from 1 to 1073741824".to_owned()),
-    }
-}
-
-fn many_bytes(text: &str) -> Result<u64, String> {
-    match text.trim().parse() {
-        // Room for what is added to and multiplied with it.
-        Ok(bytes @ 4096..=0x0fff_ffff_ffff_ffff) => Ok(bytes),
-        _ => Err("must be a whole number of bytes, at least 4096".to_owned()),
-    }
-}
-
-fn brain_url(text: &str) -> Result<BrainUrl, String> {
-    if text == "script:" {
-        return Ok(BrainUrl::Script);
-    }
-    let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
-    match url.scheme() {
-        "http" | "https" if url.has_host() => Ok(BrainUrl::Http(url)),
-        other => Err(format!("{other}: is not available in this version; use http://, https:// or script:")),
-    }
-}
-
-fn database(text: &str) -> Result<Database, String> {
-    let path = text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:"));
-    match path {
-        Some("") => Err("has no path behind sqlite://".to_owned()),
-        Some(path) => Ok(Database::Sqlite(path.into())),
-        None => Err("must be sqlite://PATH in this version".to_owned()),
-    }
 }

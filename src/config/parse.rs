@@ -1,0 +1,68 @@
+//! How the text of a variable becomes its value. The errors complete the line that names the variable.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use reqwest::Url;
+
+use super::{BrainUrl, Database};
+
+pub(super) fn count(text: &str) -> Result<u32, String> {
+    match text.trim().parse() {
+        Ok(count @ 1..) => Ok(count),
+        _ => Err(format!("must be a whole number from 1 to {}", u32::MAX)),
+    }
+}
+
+pub(super) fn retries(text: &str) -> Result<u32, String> {
+    match text.trim().parse() {
+        Ok(count @ 0..=100) => Ok(count),
+        _ => Err("must be a whole number from 0 to 100".to_owned()),
+    }
+}
+
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.trim().parse().map_err(|_| "must be an IP address and a port, as in 127.0.0.1:8080".to_owned())
+}
+
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+    match text.trim().parse() {
+        Ok(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
+        _ => Err("must be a whole number of seconds from 1 to 86400".to_owned()),
+    }
+}
+
+pub(super) fn bytes(text: &str) -> Result<usize, String> {
+    match text.trim().parse() {
+        Ok(bytes @ 1..=0x4000_0000) => Ok(bytes),
+        _ => Err("must be a whole number of bytes from 1 to 1073741824".to_owned()),
+    }
+}
+
+pub(super) fn many_bytes(text: &str) -> Result<u64, String> {
+    match text.trim().parse() {
+        // Room for what is added to and multiplied with it.
+        Ok(bytes @ 4096..=0x0fff_ffff_ffff_ffff) => Ok(bytes),
+        _ => Err("must be a whole number of bytes, at least 4096".to_owned()),
+    }
+}
+
+pub(super) fn brain_url(text: &str) -> Result<BrainUrl, String> {
+    if text == "script:" {
+        return Ok(BrainUrl::Script);
+    }
+    let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
+    match url.scheme() {
+        "http" | "https" if url.has_host() => Ok(BrainUrl::Http(url)),
+        other => Err(format!("{other}: is not available in this version; use http://, https:// or script:")),
+    }
+}
+
+pub(super) fn database(text: &str) -> Result<Database, String> {
+    let path = text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:"));
+    match path {
+        Some("") => Err("has no path behind sqlite://".to_owned()),
+        Some(path) => Ok(Database::Sqlite(path.into())),
+        None => Err("must be sqlite://PATH in this version".to_owned()),
+    }
+}
