@@ -2,7 +2,8 @@
 //!
 //! `{WS}` is the task's workspace; `{OUTSIDE}` and `{WS_SIBLING}` lie beside it and have a file `secret`; `{OUTPUT}`
 //! is the service's `OUTPUT_DIR`; `{SVC_PID}`, `{SVC_PORT}` and `{CASE}` speak for themselves; `{NR_BPF}` is the number
-//! of the system call `bpf` on this machine. Other placeholders are named by the setup operations.
+//! of the system call `bpf` on this machine; `{HOME_OF_SERVICE}` is what it says; `{KEY}` is a number that nobody else
+//! uses; `{BIG}` is a megabyte of letters. Other placeholders are named by the setup operations.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ const FILES: &[&str] = &[include_str!("../data/attacks.jsonl"), include_str!("..
 const CALLS: &[(&str, libc::c_long)] = &[
     ("{NR_ADD_KEY}", libc::SYS_add_key),
     ("{NR_BPF}", libc::SYS_bpf),
+    ("{NR_CLONE}", libc::SYS_clone),
     ("{NR_CLONE3}", libc::SYS_clone3),
     ("{NR_FSOPEN}", libc::SYS_fsopen),
     ("{NR_GETPID}", libc::SYS_getpid),

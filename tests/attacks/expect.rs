@@ -38,7 +38,8 @@ use serde::Deserialize;
 /// * `svc_limit_unchanged`: this resource limit of the service;
 /// * `svc_nice_unchanged`: niceness, scheduling policy, real-time priority and processors of all its threads;
 /// * `victims_sleep`: the processes of the setup are there and sleep;
-/// * `ipc_untouched`: the shared objects of the setup are there with what was in them.
+/// * `ipc_untouched`: the shared objects of the setup are there with what was in them;
+/// * `ipc_key_absent`: no shared object of `SysV`'s has this key.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Expect {
@@ -83,6 +84,7 @@ pub struct Expect {
     pub svc_nice_unchanged: Option<True>,
     pub victims_sleep: Option<True>,
     pub ipc_untouched: Option<True>,
+    pub ipc_key_absent: Option<String>,
 }
 
 /// How the call is to end.

@@ -27,6 +27,14 @@ struct Message {
     text: [u8; 32],
 }
 
+/// Whether somebody made an object with this key.
+pub fn has_key(key: &str) -> bool {
+    ["shm", "msg", "sem"].iter().any(|kind| {
+        let table = std::fs::read_to_string(format!("/proc/sysvipc/{kind}")).unwrap();
+        table.lines().any(|line| line.split_whitespace().next() == Some(key))
+    })
+}
+
 impl Shared {
     pub fn memory() -> Self {
         // SAFETY: a new segment is made, and mapped at an address that the kernel chooses; the text fits into it.

@@ -176,6 +176,7 @@ fn of_the_world(expect: &Expect, before: &Before, prepared: &mut Prepared, ran: 
     if expect.ipc_untouched.is_some() {
         checks.hold("ipc_untouched", prepared.shared.iter().all(crate::ipc::Shared::is_untouched));
     }
+    checks.all("ipc_key_absent", expect.ipc_key_absent.as_ref(), |key| !crate::ipc::has_key(key));
     checks.0
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::canary::{self, CANARY};
 use crate::case::{self, Case, Places};
 use crate::common::brain::{Brain, Reply, Seen, call};
-use crate::common::{Home, Service, skip};
+use crate::common::{Home, PATIENCE, Service, skip};
 use crate::expect::{Expect, Outcome};
 use crate::judge::{Before, Ran, judge};
 use crate::mask::mask;
@@ -219,8 +219,11 @@ impl Stage {
         let ran = Ran { result, took, alive, peak, task, record, healthy, service, workspace };
         let broken = judge(case, &expect, &before, &mut prepared, &ran);
         drop(prepared);
-        // What a case filled the disk with is not kept until the end.
+        // What a case filled the disk with is not kept until the end, nor what it put where it should not.
         let _ = std::fs::remove_dir_all(&case_dir);
+        for path in &expect.absent {
+            let _ = std::fs::remove_file(path);
+        }
         let has_a_layer = case.xfail_without.iter().any(|layer| self.sandbox.layers().contains(&layer.as_str()));
         match broken {
             broken if broken.is_empty() => Verdict::Held,
@@ -238,7 +241,7 @@ impl Stage {
             // An attack before this one has hurt the service; the table is to show which.
             return (answer.json(), peak);
         }
-        let ended = self.service.ended(task["task_id"].as_str().unwrap());
+        let ended = self.ended(task["task_id"].as_str().unwrap());
         if !expect.watches() {
             return (ended.await, peak);
         }
@@ -248,6 +251,18 @@ impl Stage {
             tokio::select! {
                 task = &mut ended => return (task, peak),
                 _ = looks.tick() => peak.look(self.service.pid(), self.service.home.path(), port),
+            }
+        }
+    }
+
+    /// The task when it has ended, or as it stands when nobody would wait any longer.
+    async fn ended(&self, id: &str) -> Value {
+        let asked = Instant::now();
+        loop {
+            let task = self.service.get(&format!("/tasks/{id}?wait=10")).await.json();
+            let over = ["succeeded", "failed", "cancelled"].contains(&task["status"].as_str().unwrap());
+            if over || asked.elapsed() > PATIENCE {
+                return task;
             }
         }
     }
@@ -263,6 +278,8 @@ impl Stage {
             ("SVC_PID", self.service.pid().to_string()),
             ("SVC_PORT", self.service.url.rsplit(':').next().unwrap().to_owned()),
             ("CASE", case.to_owned()),
+            ("KEY", (0x0a77_0000 + u64::from(std::process::id())).to_string()),
+            ("BIG", "a".repeat(1 << 20)),
         ])
     }
 

@@ -102,7 +102,6 @@ pub struct Prepared {
     pub listeners: Vec<Listener>,
     pub victims: Vec<Victim>,
     pub shared: Vec<Shared>,
-    /// Whether an operation itself put the secret within the tools' reach, so that finding it there proves nothing.
     files_elsewhere: Vec<PathBuf>,
 }
 
@@ -129,9 +128,7 @@ impl Prepared {
                 make_parents(&path);
                 std::fs::write(&path, bytes).unwrap();
                 set_mode(&path, mode);
-                if !path.starts_with(case_dir) {
-                    self.files_elsewhere.push(path);
-                }
+                self.elsewhere(path, case_dir);
             }
             Op::Mkdir { path } => std::fs::create_dir_all(path).unwrap(),
             Op::Symlink { path, target } => {
@@ -154,7 +151,10 @@ impl Prepared {
             Op::ListenTcp { port } => self.listen(&port, Listener::tcp("127.0.0.1:0"), places),
             Op::ListenTcp6 { port } => self.listen(&port, Listener::tcp("[::1]:0"), places),
             Op::ListenUdp { port } => self.listen(&port, Listener::udp(), places),
-            Op::ListenUnix { path } => self.listeners.push(Listener::unix(&path)),
+            Op::ListenUnix { path } => {
+                self.listeners.push(Listener::unix(&path));
+                self.elsewhere(path, case_dir);
+            }
             Op::ListenUnixDgram { path } => self.listeners.push(Listener::unix_dgram(&path)),
             Op::ListenAbstract { name } => self.listeners.push(Listener::abstract_unix(&name)),
             Op::FreePort { port } => places.add(&port, &Listener::tcp("127.0.0.1:0").port()),
@@ -167,6 +167,13 @@ impl Prepared {
             Op::SysvMsg { id } => self.share(&id, Shared::messages(), places),
             Op::SysvSem { id } => self.share(&id, Shared::semaphore(), places),
             Op::Mqueue { name } => self.shared.push(Shared::mqueue(&name)),
+        }
+    }
+
+    /// What does not go away with the case's directory is taken away with the case.
+    fn elsewhere(&mut self, path: PathBuf, case_dir: &Path) {
+        if !path.starts_with(case_dir) {
+            self.files_elsewhere.push(path);
         }
     }
 
