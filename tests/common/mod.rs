@@ -50,12 +50,16 @@ impl Home {
         Self(Arc::new(dir))
     }
 
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
     pub fn code(&self) -> PathBuf {
-        self.0.path().join("code")
+        self.path().join("code")
     }
 
     pub fn output(&self) -> PathBuf {
-        self.0.path().join("output")
+        self.path().join("output")
     }
 
     pub fn record(&self, id: &str) -> PathBuf {
@@ -71,9 +75,9 @@ impl Home {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("CODE_DIR", self.code())
             .env("OUTPUT_DIR", self.output())
-            .env("TMPDIR", self.0.path())
-            .env("HOME", self.0.path())
-            .current_dir(self.0.path())
+            .env("TMPDIR", self.path())
+            .env("HOME", self.path())
+            .current_dir(self.path())
             .kill_on_drop(true);
         command
     }
@@ -86,16 +90,26 @@ impl Service {
     }
 
     pub async fn start_in(home: Home, brain: &str, variables: &[(&str, &str)]) -> Self {
-        let mut child = home
-            .command(&["serve"])
+        Self::start_with(home, brain, variables, |_| {}).await
+    }
+
+    /// A service that is started as `prepare` makes it.
+    pub async fn start_with(
+        home: Home,
+        brain: &str,
+        variables: &[(&str, &str)],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
+        let mut command = home.command(&["serve"]);
+        command
             .env("MCP_SERVER_URL", brain)
             .env("LISTEN", "127.0.0.1:0")
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::inherit());
+        prepare(&mut command);
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let log = Arc::new(Mutex::new(String::new()));
         let (kept, (found, mut url)) = (Arc::clone(&log), tokio::sync::mpsc::channel(1));
