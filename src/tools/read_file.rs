@@ -64,7 +64,7 @@ pub(super) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<Output
         None => DEFAULT_END,
     };
     let file = workspace.open_file(path).map_err(|error| error.to_string())?;
-    let (stretch, size_bytes, sha256) = read(file, start, end).map_err(|error| match error.kind() {
+    let (stretch, size_bytes, sha256) = read(&file, start, end).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => format!("{path}: is not UTF-8 text"),
         io::ErrorKind::FileTooLarge => format!("start is more than {MAX_SKIPPED} bytes into {path}"),
         _ => format!("{path}: {error}"),
@@ -78,14 +78,22 @@ pub(super) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-fn read(file: File, start: u64, end: u64) -> io::Result<(Stretch, u64, Option<String>)> {
+fn read(file: &File, start: u64, end: u64) -> io::Result<(Stretch, u64, Option<String>)> {
     let size = file.metadata()?.len();
     let end = end.min(start.saturating_add(MAX_CHARACTERS));
+    // A character has a byte at least: this far in there is no need to begin.
+    if start.min(size) > MAX_SKIPPED {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
     if size > MAX_HASHED {
         return Ok((stretch(file, start, end)?, size, None));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
-    file.take(MAX_HASHED).read_to_end(&mut bytes)?;
+    file.take(MAX_HASHED + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_HASHED {
+        // It grows while it is read.
+        return Ok((stretch(Cursor::new(bytes).chain(file), start, end)?, file.metadata()?.len(), None));
+    }
     let (size, hash) = (bytes.len() as u64, sha256(&bytes));
     Ok((stretch(Cursor::new(bytes), start, end)?, size, Some(hash)))
 }
