@@ -83,7 +83,7 @@ fn settings(home: PathBuf) -> Settings {
         network: Network::None,
         read: Vec::new(),
         write: Vec::new(),
-        environment: vec![("PATH".into(), "/usr/bin:/bin".into())],
+        environment: Vec::new(),
         path: "/usr/bin:/bin".into(),
         limits: Limits::default(),
         code_dir: home,

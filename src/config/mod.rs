@@ -377,9 +377,10 @@ impl Config {
     }
 
     /// The environment of a command: fixed names, none of which bears a secret, with the service's values, and what
-    /// `SANDBOX_ENV` adds. Its `HOME` and `TMPDIR` are the sandbox's, unless that says otherwise.
+    /// `SANDBOX_ENV` adds. Its `HOME`, `TMPDIR` and `PATH` are the
+    /// sandbox's, unless that says otherwise.
     pub fn command_environment(&self) -> Result<Vec<(OsString, OsString)>, ConfigError> {
-        const INHERITED: &[&str] = &["PATH", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ"];
+        const INHERITED: &[&str] = &["USER", "LOGNAME", "LANG", "LC_ALL", "TZ"];
         let inherited = INHERITED.iter().filter_map(|name| Some((OsString::from(name), variable(name)?)));
         let mut environment: Vec<(OsString, OsString)> = inherited.collect();
         environment.push(("TERM".into(), "dumb".into()));

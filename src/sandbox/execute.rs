@@ -111,7 +111,7 @@ impl Sandbox {
     /// Runs a command. When this returns, nothing that it started is alive; if it is dropped, all of it is killed too.
     pub async fn execute(&self, command: Command, stop: &CancellationToken) -> Result<Execution, ExecuteError> {
         let name = command.argv.first().cloned().unwrap_or_default();
-        let programs = candidates(&name, &self.settings.path);
+        let programs = candidates(&name, &self.path);
         let mut spec = self.spec(&command, Job::Run { programs, argv: command.argv.clone() })?;
         // Held until everything is over: what cannot be written need not be looked after.
         let repository = if self.walls.namespaces {
@@ -157,7 +157,9 @@ impl Sandbox {
 
     /// The whole environment of a command. Its home is its own: what lies in the service's is none of its business.
     fn environment(&self, temporary: &Path) -> Vec<(OsString, OsString)> {
-        let own = ["HOME", "TMPDIR"].map(|name| (OsString::from(name), temporary.as_os_str().to_owned()));
+        let home = temporary.as_os_str();
+        let own = [("HOME", home), ("TMPDIR", home), ("PATH", &self.path)];
+        let own = own.map(|(name, value)| (OsString::from(name), value.to_owned()));
         let given = &self.settings.environment;
         let own = own.into_iter().filter(|(name, _)| !given.iter().any(|(given, _)| given == name));
         own.chain(given.iter().cloned()).collect()

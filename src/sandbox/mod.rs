@@ -66,7 +66,7 @@ pub struct Settings {
     pub read: Vec<PathBuf>,
     /// `SANDBOX_WRITE`
     pub write: Vec<PathBuf>,
-    /// All of a command's environment but `HOME` and `TMPDIR`, which can be overridden here.
+    /// All of a command's environment but `HOME`, `TMPDIR` and `PATH`, which can be overridden here.
     pub environment: Vec<(OsString, OsString)>,
     /// Where programs are looked for.
     pub path: OsString,
@@ -86,6 +86,9 @@ pub struct Settings {
 pub struct Sandbox {
     settings: Settings,
     view: View,
+    /// Where commands find programs: of the service's search path what they are shown. A program that looks for itself
+    /// would otherwise find another, which it cannot read.
+    path: OsString,
     walls: Walls,
     status: Status,
     repositories: Repositories,

@@ -48,9 +48,10 @@ impl Sandbox {
         let private = if confined { &settings.private[..] } else { &[] };
         let view = View::new(&settings.read, &settings.write, &settings.code_dir, private)?;
         let kinds = kinds(settings.requirement);
+        let path = if confined { view.shown(&settings.path) } else { settings.path.clone() };
         let status = Status { mode: Mode::Off, layers: Vec::new(), missing: Vec::new(), weaknesses: Vec::new() };
         let walls = Walls { namespaces: false, landlock: false, seccomp: false };
-        let mut sandbox = Self { settings, view, walls, status, repositories: Repositories::default() };
+        let mut sandbox = Self { settings, view, path, walls, status, repositories: Repositories::default() };
         let mut missing: Vec<String> = Vec::new();
         for walls in kinds {
             sandbox.walls = walls;

@@ -1,5 +1,6 @@
 //! What a command sees of the machine besides its workspace and its temporary directory.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -115,6 +116,13 @@ impl View {
     pub(super) fn readable(&self, private_root: bool) -> impl Iterator<Item = &Path> {
         let system = if private_root { &self.system } else { &self.expanded };
         system.iter().chain(&self.read).map(PathBuf::as_path)
+    }
+
+    /// The directories of a search path that commands see.
+    pub(super) fn shown(&self, path: &OsStr) -> OsString {
+        let shown = std::env::split_paths(path).filter(|dir| dir.is_absolute() && self.shows(dir));
+        // What was taken from such a list has no colon in it.
+        std::env::join_paths(shown).unwrap_or_default()
     }
 
     /// Whether a command could start this program at all.

@@ -119,6 +119,7 @@ fn run(spec: &Spec, handles: &[OwnedFd; 2], control: &UnixStream) -> Result<Repo
     step("subreaper", rustix::process::set_child_subreaper(Some(rustix::process::getpid())))?;
     // The service may be root: its other groups are no business of a command's. An ordinary user cannot drop them.
     let _ = rustix::thread::set_thread_groups(&[]);
+    privileges::go_first();
     let scoped = if spec.walls.landlock && !spec.walls.namespaces { scope()? } else { Scoped::No };
     if spec.walls.namespaces {
         child::unshare(spec.network)?;

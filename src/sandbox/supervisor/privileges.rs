@@ -10,6 +10,12 @@ use super::{Failure, last_errno, step};
 /// How many more processes than its limit a command may start before it is noticed.
 const PROCESSES_UNSEEN: u64 = 64;
 
+/// How far a command's priority lies below the service's.
+const COURTESY: i32 = 10;
+
+/// The kernel reserves the first 300 numbers and takes no smaller bound.
+const LEAST_PIDS: u64 = 301;
+
 /// Leaves standard input, output and error to whoever is started next, and nothing else.
 pub(super) fn close_others() -> Result<(), Failure> {
     // SAFETY: descriptors are marked, none is closed here.
@@ -27,13 +33,47 @@ pub(super) fn limit(limits: &Limits, own_user: bool) -> Result<(), Failure> {
     set(Resource::Core, 0, 0)?;
     // A net under the watch: what one process can take between two looks.
     set(Resource::Data, limits.memory.saturating_mul(2), limits.memory.saturating_mul(2))?;
-    if own_user {
-        // Outside a user namespace this would count all processes of the service's user.
-        set(Resource::Nproc, limits.processes + PROCESSES_UNSEEN, limits.processes + PROCESSES_UNSEEN)?;
-    }
+    // The kernel counts all processes of the user, in a user namespace of its own those in it. Outside one, what runs on
+    // the whole machine is taken for the user's: too much, but a bound.
+    let others = if own_user { 0 } else { running()? };
+    let most = others + limits.processes + PROCESSES_UNSEEN;
+    set(Resource::Nproc, most, most)?;
+    // A command gives way to whoever watches over it, and to the service.
+    step("priority", rustix::process::setpriority_process(None, COURTESY))?;
     // When memory runs out, the kernel takes a command and not the service. Not fatal: the watch comes first.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     Ok(())
+}
+
+/// Lets the supervisor run however many processes of the command want to. Only root may; for others a bomb is bounded by
+/// the number of processes.
+pub(super) fn go_first() {
+    let _ = rustix::process::setpriority_process(None, -20);
+    // SAFETY: the kernel reads one struct, which outlives the call.
+    unsafe {
+        let (policy, lowest) = (libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, libc::sched_param { sched_priority: 1 });
+        libc::sched_setscheduler(0, policy, &raw const lowest);
+    }
+}
+
+/// Bounds the processes in a namespace for good, where the kernel counts them for each (since Linux 6.14): it exempts root
+/// from the other limit.
+pub(super) fn bound_namespace(limits: &Limits) {
+    let most = (limits.processes + PROCESSES_UNSEEN).max(LEAST_PIDS);
+    // An older kernel refuses it.
+    let _ = std::fs::write("/proc/sys/kernel/pid_max", most.to_string());
+}
+
+/// Processes and threads on this machine.
+fn running() -> Result<u64, Failure> {
+    // SAFETY: the kernel fills in a C struct of numbers, for which all zero is a value.
+    unsafe {
+        let mut info: libc::sysinfo = std::mem::zeroed();
+        match libc::sysinfo(&raw mut info) {
+            0 => Ok(info.procs.into()),
+            _ => Err(Failure::of("rlimit", "sysinfo", last_errno())),
+        }
+    }
 }
 
 fn set(resource: Resource, soft: u64, hard: u64) -> Result<(), Failure> {
