@@ -24,7 +24,7 @@ use crate::recorder::{RecordError, Recorder};
 use crate::run::{RunSettings, Runner};
 use crate::scheduler::{Scheduler, SchedulerSettings};
 use crate::store::{SqliteStore, Store, StoreError};
-use crate::tools::{PathError, Settings, Toolbox};
+use crate::tools::{PathError, Policy, PolicyError, Settings, Toolbox};
 
 /// After the tasks have come to rest, this long for answers that are still being sent.
 const HTTP_GRACE: Duration = Duration::from_secs(5);
@@ -52,6 +52,9 @@ pub enum StartError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The rules for commands.
+    #[error("COMMAND_POLICY: {0}")]
+    Policy(#[from] PolicyError),
     /// `CODE_DIR` cannot be used.
     #[error("CODE_DIR: {0}")]
     CodeDir(#[source] PathError),
@@ -85,7 +88,7 @@ pub enum StartError {
 /// Builds the service. With `only`, it runs that task and leaves all others in the queue.
 pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let toolbox = Arc::new(toolbox(config));
+    let toolbox = Arc::new(toolbox(config)?);
     toolbox.workspace(None).map_err(StartError::CodeDir)?;
     let locks = locks(config)?;
     let file = config.database_file();
@@ -210,7 +213,7 @@ fn brain(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Brain>, Start
     })
 }
 
-fn toolbox(config: &Config) -> Toolbox {
+fn toolbox(config: &Config) -> Result<Toolbox, StartError> {
     let settings = Settings {
         timeout: config.cmd_timeout,
         timeout_max: config.cmd_timeout_max,
@@ -218,10 +221,16 @@ fn toolbox(config: &Config) -> Toolbox {
         max_commands: config.commands_at_a_time(),
         environment: config.command_environment(),
         path: Config::command_path(),
+        policy: Arc::new(policy(config)?),
     };
     // Absolute, so that a brain may name files as `pwd` shows them. One that does not exist is refused later, by name.
     let code_dir = config.code_dir.canonicalize().unwrap_or_else(|_| config.code_dir.clone());
-    Toolbox::new(code_dir, settings)
+    Ok(Toolbox::new(code_dir, settings))
+}
+
+/// The rules for commands that the configuration asks for.
+pub fn policy(config: &Config) -> Result<Policy, StartError> {
+    Ok(Policy::load(config.command_policy.as_deref(), config.ci.is_some())?)
 }
 
 /// The directory and the database, each of which another service might share.

@@ -50,6 +50,10 @@ pub struct Config {
     #[arg(long, env = "CMD_MAX_OUTPUT", default_value_t = 20_000, global = true, value_name = "BYTES", value_parser = bytes)]
     pub cmd_max_output: usize,
 
+    /// A file of rules that says which commands are refused; it replaces the built-in rules
+    #[arg(long, env = "COMMAND_POLICY", global = true, value_name = "FILE")]
+    pub command_policy: Option<PathBuf>,
+
     /// The directory whose files the tools work on
     #[arg(long, env = "CODE_DIR", default_value = "/app/code", global = true, value_name = "DIR")]
     pub code_dir: PathBuf,
@@ -119,7 +123,7 @@ pub struct Config {
     #[arg(long, env = "SHUTDOWN_GRACE", default_value = "25", global = true, value_name = "SECONDS", value_parser = seconds)]
     pub shutdown_grace: Duration,
 
-    /// Set (to anything): told to commands. Package installs are refused in this version with it or without
+    /// Set (to anything): package installs are refused whatever the rules say; told to commands
     #[arg(long, env = "CI", global = true, value_name = "ANY", hide_env_values = true)]
     pub ci: Option<String>,
 

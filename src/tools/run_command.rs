@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use super::workspace::Workspace;
-use super::{Toolbox, failure, policy};
+use super::{Toolbox, failure};
 use crate::domain::{Json, millis};
 use crate::sandbox::{self, Command, Ending, Execution, find_program};
 
@@ -87,7 +87,7 @@ fn prepare(toolbox: &Toolbox, workspace: &Workspace, arguments: &Arguments) -> R
     let Some(name) = argv.first().filter(|name| !name.is_empty()) else {
         return Err("command must not be empty".to_owned());
     };
-    policy::check(&arguments.command, &argv).map_err(|refusal| refusal.to_string())?;
+    settings.policy.check(&arguments.command, &argv).map_err(|refusal| refusal.to_string())?;
     let workdir = arguments.workdir.as_deref().unwrap_or(".");
     let directory = workspace.directory(workdir).map_err(|error| format!("workdir {error}"))?;
     let here = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
