@@ -209,7 +209,7 @@ async fn a_verdict_is_explained_and_a_rules_file_is_checked() {
     let ours = [("COMMAND_POLICY", path.as_str()), ("CI", "1")];
     assert_eq!(
         check(&[], &ours[..1]).await,
-        (Some(0), format!("{path}: 1 rules, 0 examples, all as they should be\n"))
+        (Some(0), format!("{path}: 1 rules and 0 examples, all as they should be\n"))
     );
     for (command, code) in [("nice make", 1), ("curl x", 0), ("pip install x", 1)] {
         assert_eq!(check(&[command], &ours).await.0, Some(code), "{command}");

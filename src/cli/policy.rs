@@ -19,7 +19,7 @@ pub(super) fn check(config: &Config, command: Option<&str>) -> anyhow::Result<Ex
     let policy = app::policy(config)?;
     let Some(command) = command else {
         for (name, rules, examples) in policy.summary() {
-            print_line(&format!("{name}: {rules} rules, {examples} examples, all as they should be"))?;
+            print_line(&format!("{name}: {rules} rules and {examples} examples, all as they should be"))?;
         }
         return Ok(Exit::Done);
     };

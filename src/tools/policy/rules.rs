@@ -223,7 +223,7 @@ impl Rule {
 
 impl std::fmt::Display for Rule {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let words: Vec<_> = self.prefix.iter().map(|word| word.words().join("|")).collect();
+        let words: Vec<_> = self.prefix.iter().map(Alternatives::in_short).collect();
         f.write_str(&words.join(" "))
     }
 }
@@ -233,6 +233,14 @@ impl Alternatives {
         match self {
             Self::One(word) => std::slice::from_ref(word),
             Self::Several(words) => words,
+        }
+    }
+
+    /// The first three tell which rule it is.
+    fn in_short(&self) -> String {
+        match self.words() {
+            [a, b, c, _, ..] => format!("{a}|{b}|{c}|…"),
+            words => words.join("|"),
         }
     }
 

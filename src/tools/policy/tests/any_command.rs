@@ -96,7 +96,6 @@ proptest! {
 /// `cargo test --release --lib policy -- --ignored --nocapture cheap` prints what a check costs.
 #[test]
 #[ignore = "a measurement"]
-#[expect(clippy::print_stderr, reason = "it is there to be read")]
 fn a_check_is_cheap() {
     for command in ["cargo test --lib", "env A=b timeout 9 bash -lc 'cd x && npm --prefix . run build | tail -n 5'"] {
         let argv = shlex::split(command).unwrap();
