@@ -14,8 +14,9 @@ use super::wrappers::{self, Behind};
 /// So many wrappers and substitutions may stand inside each other. People need three.
 const MAX_DEPTH: usize = 8;
 
-/// So much text is looked at, commands inside commands counted again: more than Linux passes to a program.
-const MAX_TEXT: usize = 2 << 20;
+/// So much text is looked at, commands inside commands counted again: eight times the longest argument that Linux
+/// passes to a program.
+const MAX_TEXT: usize = 1 << 20;
 
 /// Names of shells that take `-c`.
 const SHELLS: &[&str] = &["sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "rbash", "fish", "csh", "tcsh"];
@@ -65,7 +66,7 @@ impl Found {
         let (deeper, rest) = (depth + 1, &words[1..]);
         match name(program) {
             "find" | "fd" | "fdfind" => self.actions(rest, deeper),
-            "env" => self.env(words, deeper),
+            "env" => self.env(words, input, deeper),
             "busybox" | "toybox" | "corepack" => self.command(rest, input, deeper),
             "eval" => self.script(&rest.join(" "), &[], deeper),
             "parallel" => self.parallel(words, deeper),
@@ -175,7 +176,7 @@ impl Found {
     }
 
     /// `env` with its options and variables. The text of `-S` is split and stands in its place.
-    fn env(&mut self, words: &[String], depth: usize) {
+    fn env(&mut self, words: &[String], input: Option<&str>, depth: usize) {
         let options = wrappers::options(words, 1, "uCSa", &["unset", "chdir", "split-string", "argv0"]);
         let split = options.given.iter().find(|(name, _)| *name == "S" || *name == "split-string");
         let mut at = options.end;
@@ -188,9 +189,9 @@ impl Found {
                 let split = shlex::split(text);
                 inner.extend(split.unwrap_or_else(|| text.split_whitespace().map(str::to_owned).collect()));
                 inner.extend_from_slice(words.get(options.end..).unwrap_or_default());
-                self.command(&inner, None, depth);
+                self.command(&inner, input, depth);
             }
-            None => self.command(words.get(at..).unwrap_or_default(), None, depth),
+            None => self.command(words.get(at..).unwrap_or_default(), input, depth),
         }
     }
 
@@ -292,6 +293,7 @@ mod tests {
             ("sh -c 'exec ${1} x' sh a b", "exec a x/a x"),
             ("sh -c 'bash <<< a'", "bash/a"),
             ("sh -c 'bash script <<< a'", "bash script"),
+            ("sh -c 'env A=b bash -s <<< a'", "env A=b bash -s/bash -s/a"),
             ("find . -name x -exec a {} + -o -execdir b ;", "a {}/b"),
             ("python3 -Im pip list", "pip list"),
             ("python -W ignore -mpip.x list", "pip list"),
