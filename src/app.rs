@@ -25,7 +25,7 @@ use crate::run::{RunSettings, Runner};
 use crate::sandbox::{self, Sandbox};
 use crate::scheduler::{Scheduler, SchedulerSettings};
 use crate::store::{SqliteStore, Store, StoreError};
-use crate::tools::{PathError, Settings, Toolbox};
+use crate::tools::{PathError, Policy, PolicyError, Settings, Toolbox};
 
 /// After the tasks have come to rest, this long for answers that are still being sent.
 const HTTP_GRACE: Duration = Duration::from_secs(5);
@@ -53,6 +53,9 @@ pub enum StartError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The rules for commands.
+    #[error("COMMAND_POLICY: {0}")]
+    Policy(#[from] PolicyError),
     /// `CODE_DIR` cannot be used.
     #[error("CODE_DIR: {0}")]
     CodeDir(#[source] PathError),
@@ -229,6 +232,7 @@ async fn toolbox(config: &Config) -> Result<Toolbox, StartError> {
         max_commands: config.commands_at_a_time(),
         sandbox: Arc::new(sandbox(config).await?),
         limits: config.limits(),
+        policy: Arc::new(policy(config)?),
     };
     Ok(Toolbox::new(code_dir, settings))
 }
@@ -261,6 +265,11 @@ fn canonical(path: &Path) -> PathBuf {
         }
     }
     absolute
+}
+
+/// The rules for commands that the configuration asks for.
+pub fn policy(config: &Config) -> Result<Policy, StartError> {
+    Ok(Policy::load(config.command_policy.as_deref(), config.ci.is_some())?)
 }
 
 /// The directory and the database, each of which another service might share.

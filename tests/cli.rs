@@ -157,6 +157,7 @@ async fn a_wrong_value_stops_the_start_with_one_line_that_names_the_variable() {
         ("RUST_LOG", "a=b=c"),
         ("API_TOKENS", ","),
         ("API_TOKENS_FILE", "/nonexistent"),
+        ("COMMAND_POLICY", "/nonexistent"),
         ("CODE_DIR", "/nonexistent"),
         ("OUTPUT_DIR", "/proc/x"),
         ("CMD_TIMEOUT", "700"),
@@ -182,6 +183,41 @@ async fn a_variable_set_to_nothing_is_not_set_and_a_dotenv_file_counts_last() {
         let shown: Value = serde_json::from_slice(&done.stdout).unwrap_or_else(|_| panic!("{}", err(&done)));
         assert_eq!((&shown["max_iterations"], &shown["error"]["code"]), (&json!(expected), &json!("max_iterations")));
     }
+}
+
+#[tokio::test]
+async fn a_verdict_is_explained_and_a_rules_file_is_checked() {
+    let home = Home::new();
+    let check = async |command: &[&str], variables: &[(&str, &str)]| {
+        let arguments = [&["policy", "check"], command].concat();
+        let told = codex_agent(&home, &arguments, variables, "").await;
+        (told.status.code(), out(&told) + &err(&told))
+    };
+    let refused = "refused by the command policy: pip install: packages are not installed from a task\n  \
+                   allow  sh -c 'cd x && pip install y'  [no rule]\n  allow  cd x  [no rule]\n  deny   pip install y  \
+                   [built-in rules about installs, rule 2 (pip install|download|wheel)]\n";
+    assert_eq!(check(&["sh -c 'cd x && pip install y'"], &[]).await, (Some(1), refused.to_owned()));
+    let allowed = "allowed\n  allow  grep 'a;b' capture.txt  [no rule]\n";
+    assert_eq!(check(&["grep \"a;b\" capture.txt"], &[]).await, (Some(0), allowed.to_owned()));
+    assert_eq!(check(&["echo '"], &[]).await.0, Some(2));
+    let (code, told) = check(&[], &[]).await;
+    assert_eq!((code, told.lines().count()), (Some(0), 2), "{told}");
+
+    let file = home.code().join("rules.toml");
+    let path = file.display().to_string();
+    std::fs::write(&file, "[[rule]]\nprefix = [\"make\"]\ndecision = \"deny\"\nreason = \"slow\"\n").unwrap();
+    let ours = [("COMMAND_POLICY", path.as_str()), ("CI", "1")];
+    assert_eq!(
+        check(&[], &ours[..1]).await,
+        (Some(0), format!("{path}: 1 rules and 0 examples, all as they should be\n"))
+    );
+    for (command, code) in [("nice make", 1), ("curl x", 0), ("pip install x", 1)] {
+        assert_eq!(check(&[command], &ours).await.0, Some(code), "{command}");
+    }
+    std::fs::write(&file, "rules = 1").unwrap();
+    let (code, told) = check(&["make"], &ours).await;
+    assert_eq!((code, told.lines().count()), (Some(2), 1), "{told}");
+    assert!(told.starts_with(&format!("codex-agent: COMMAND_POLICY: {path}: line 1: unknown field `rules`")), "{told}");
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["sandbox"]),
     ("http", &["domain", "store", "recorder", "tools", "sandbox"]),
     ("app", &["domain", "store", "recorder", "brain", "tools", "sandbox", "run", "scheduler", "http", "config"]),
-    ("cli", &["domain", "store", "brain", "sandbox", "http", "config", "app"]),
+    ("cli", &["domain", "store", "brain", "tools", "sandbox", "http", "config", "app"]),
     ("main", &["cli", "sandbox"]),
 ];
 

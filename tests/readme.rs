@@ -3,7 +3,7 @@
 //! ```text
 //!  ```sh                commands, one a line; a ```text output``` behind it is what they print
 //!  ```console           `$ ` a command, `> ` more of it, anything else is what it prints
-//!  ```python file=PATH  the file of that name in the repository, laid out for the commands
+//!  ```… file=PATH       the file of that name in the repository, laid out for the commands
 //!  ```text              a drawing: nothing to run
 //! ```
 //!
@@ -181,7 +181,7 @@ impl Page {
                 }
                 "console" => sessions.push(Session { line, steps: transcript(block) }),
                 "text" => assert!(!block.text.contains("\n$ "), "line {line}: a command in a drawing is not run"),
-                info if info.starts_with("python file=") => {}
+                info if info.contains(" file=") => {}
                 info => panic!("line {line}: no rule for a block of the kind {info:?}"),
             }
             before = &block.info;
@@ -191,7 +191,7 @@ impl Page {
 
     /// The files that are shown, by their paths.
     fn files(&self) -> Vec<(String, String)> {
-        let path = |block: &Block| Some(block.info.strip_prefix("python file=")?.to_owned());
+        let path = |block: &Block| Some(block.info.split_once(" file=")?.1.to_owned());
         self.blocks.iter().filter_map(|block| Some((path(block)?, block.text.clone()))).collect()
     }
 

@@ -5,6 +5,7 @@
 //!  run          one task in the foreground       demo         all of it, on a small project
 //!  openapi      the description of the API       healthcheck  for a container
 //!  doctor       what confines commands
+//!  policy       what the rules say of a command
 //! ```
 //!
 //! Without a verb a task is read from standard input or `--task_file`, as the program this one grew out of did.
@@ -18,6 +19,7 @@ mod demo;
 mod doctor;
 mod healthcheck;
 mod logging;
+mod policy;
 mod progress;
 mod run;
 mod serve;
@@ -63,6 +65,9 @@ enum Verb {
     Demo,
     /// Tell what confines commands on this machine, and what is missing
     Doctor,
+    /// What the rules say of commands
+    #[command(subcommand)]
+    Policy(policy::Verb),
     /// Print the OpenAPI description
     Openapi,
     /// Ask the service at LISTEN whether it is alive
@@ -112,7 +117,13 @@ pub fn main() -> ExitCode {
             eprintln!("codex-agent: {}", one_line(&error));
             let start = error.downcast_ref::<StartError>();
             let value = |error: &StartError| {
-                matches!(error, StartError::Config(_) | StartError::CodeDir(_) | StartError::OutputDir { .. })
+                matches!(
+                    error,
+                    StartError::Config(_)
+                        | StartError::Policy(_)
+                        | StartError::CodeDir(_)
+                        | StartError::OutputDir { .. }
+                )
             };
             let usage = error.is::<ConfigError>() || error.is::<logging::BadFilter>() || start.is_some_and(value);
             if usage { Exit::Usage.into() } else { Exit::Error.into() }
@@ -130,6 +141,9 @@ fn dispatch(verb: Option<Verb>, task: run::Options, config: Config) -> anyhow::R
         print_line(&crate::http::openapi().to_pretty_json()?)?;
         return Ok(Exit::Done);
     }
+    if let Verb::Policy(policy::Verb::Check { command }) = &verb {
+        return policy::check(&config, command.as_deref());
+    }
     if let Verb::Run(options) = &verb
         && options.reads_stdin()
         && std::io::stdin().is_terminal()
@@ -146,7 +160,7 @@ fn dispatch(verb: Option<Verb>, task: run::Options, config: Config) -> anyhow::R
             Verb::Demo => demo::demo().await,
             Verb::Doctor => doctor::doctor(config).await,
             Verb::Healthcheck => healthcheck::healthcheck(&config).await,
-            Verb::Openapi => Ok(Exit::Done),
+            Verb::Openapi | Verb::Policy(_) => Ok(Exit::Done),
         }
     })
 }

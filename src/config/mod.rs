@@ -58,6 +58,10 @@ pub struct Config {
     #[arg(long, env = "CMD_MAX_OUTPUT", default_value_t = 20_000, global = true, value_name = "BYTES", value_parser = bytes)]
     pub cmd_max_output: usize,
 
+    /// A file of rules that says which commands are refused; it replaces the built-in rules
+    #[arg(long, env = "COMMAND_POLICY", global = true, value_name = "FILE")]
+    pub command_policy: Option<PathBuf>,
+
     /// The processor time that a command may use, in seconds
     #[arg(long, env = "CMD_MAX_CPU", default_value = "600", global = true, value_name = "SECONDS", value_parser = seconds)]
     pub cmd_max_cpu: Duration,
@@ -187,7 +191,7 @@ pub struct Config {
     #[arg(long, env = "SHUTDOWN_GRACE", default_value = "25", global = true, value_name = "SECONDS", value_parser = seconds)]
     pub shutdown_grace: Duration,
 
-    /// Set (to anything): told to commands. Package installs are refused in this version with it or without
+    /// Set (to anything): package installs are refused whatever the rules say; told to commands
     #[arg(long, env = "CI", global = true, value_name = "ANY", hide_env_values = true)]
     pub ci: Option<String>,
 

@@ -20,7 +20,7 @@ mod diff;
 mod edit_file;
 mod lines;
 pub mod patch;
-mod policy;
+pub mod policy;
 mod read_file;
 mod run_command;
 mod workspace;
@@ -34,6 +34,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use utoipa::PartialSchema;
 
+pub use policy::{Policy, PolicyError};
 pub use workspace::{PathError, Workspace};
 
 use crate::domain::{Json, ToolCall};
@@ -64,6 +65,8 @@ pub struct Settings {
     pub sandbox: Arc<Sandbox>,
     /// What a command may use.
     pub limits: Limits,
+    /// Which commands are refused: `COMMAND_POLICY`, or the built-in rules.
+    pub policy: Arc<Policy>,
 }
 
 /// What a tool answered, and how long it took.

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use super::workspace::Workspace;
-use super::{Toolbox, failure, policy};
+use super::{Toolbox, failure};
 use crate::domain::{Json, millis};
 use crate::sandbox::{Command, Execution, Limit, Limits};
 
@@ -87,7 +87,7 @@ fn prepare(toolbox: &Toolbox, workspace: &Workspace, arguments: &Arguments) -> R
     if argv.first().is_none_or(String::is_empty) {
         return Err("command must not be empty".to_owned());
     }
-    policy::check(&arguments.command, &argv).map_err(|refusal| refusal.to_string())?;
+    settings.policy.check(&arguments.command, &argv).map_err(|refusal| refusal.to_string())?;
     let workdir = arguments.workdir.as_deref().unwrap_or(".");
     let directory = workspace.directory(workdir).map_err(|error| format!("workdir {error}"))?;
     let workspace = workspace.directory(".").map_err(|error| error.to_string())?;
