@@ -93,30 +93,4 @@ fn name(prefix: char, path: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_change_has_context_and_says_where_the_last_line_feed_is_missing() {
-        assert_eq!(
-            unified("f", Some("a\nb\nc"), Some("a\nB\nc")),
-            "--- a/f\n+++ b/f\n@@ -1,3 +1,3 @@\n a\n-b\n+B\n c\n\\ No newline at end of file\n"
-        );
-    }
-
-    #[test]
-    fn a_file_that_comes_or_goes_is_named_so() {
-        assert_eq!(
-            unified("d/f", None, Some("x\n")),
-            "diff --git a/d/f b/d/f\nnew file mode 100644\n--- /dev/null\n+++ b/d/f\n@@ -0,0 +1 @@\n+x\n"
-        );
-        assert_eq!(unified("f", None, Some("")), "diff --git a/f b/f\nnew file mode 100644\n");
-        assert_eq!(unified("f", Some("x"), Some("x")), "");
-    }
-
-    #[test]
-    fn odd_names_are_quoted() {
-        assert_eq!(name('a', "./a b"), "a/a b");
-        assert_eq!(name('b', "ü\n\"x\""), "\"b/\\303\\274\\012\\\"x\\\"\"");
-    }
-}
+mod tests;

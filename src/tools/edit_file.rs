@@ -62,6 +62,7 @@ pub(super) fn run(workspace: &Workspace, arguments: &Arguments, edits: &Mutex<()
     let mode = mode(arguments)?;
     let path = &arguments.file_path;
     let shown = workspace.shown(path).map_err(|error| error.to_string())?;
+    workspace.may_change(path).map_err(|error| error.to_string())?;
     let editing = edits.lock().unwrap_or_else(PoisonError::into_inner);
     let original = read(workspace, path)?;
     if let Some(expected) = &arguments.expected_sha256 {
@@ -169,12 +170,22 @@ fn outside(count: usize) -> String {
 /// Where hunks went that did not fit where they said.
 fn placements(hunks: &[patch::Placement]) -> String {
     let mut text = String::new();
-    for hunk in hunks.iter().filter(|hunk| hunk.offset != 0 || hunk.fuzz != 0 || hunk.loose) {
+    for hunk in hunks.iter().filter(|hunk| hunk.offset != 0 || hunk.fuzz != 0 || hunk.space != patch::Space::Same) {
         let _ = write!(text, "; hunk {} went to line {} (offset {:+}", hunk.hunk, hunk.line, hunk.offset);
         if hunk.fuzz != 0 {
             let _ = write!(text, ", fuzz {}", hunk.fuzz);
         }
-        text.push_str(if hunk.loose { ", trailing white space overlooked)" } else { ")" });
+        text.push_str(match hunk.space {
+            patch::Space::Same => ")",
+            patch::Space::Trailing => ", trailing white space overlooked)",
+            patch::Space::Anywhere => {
+                ", white space in unchanged lines overlooked: the file keeps its own, and added lines are as the patch has \
+                 them, so check their indentation)"
+            }
+        });
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

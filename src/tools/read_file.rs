@@ -205,4 +205,34 @@ mod tests {
             prop_assert_eq!(found.more, text.chars().count() as u64 > start + length);
         }
     }
+
+    #[test]
+    fn a_file_that_grows_is_read_as_whole_characters() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, "").unwrap();
+        let piece = "é".repeat(10_000);
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let mut file = File::options().append(true).open(&path).unwrap();
+                (0..100).for_each(|_| std::io::Write::write_all(&mut file, piece.as_bytes()).unwrap());
+            });
+            while !writer.is_finished() {
+                let (found, size, hash) = read(&File::open(&path).unwrap(), 1000, 600_000).unwrap();
+                assert!(found.text.chars().all(|c| c == 'é'));
+                assert!(hash.is_none() || size <= MAX_HASHED, "{size}");
+            }
+        });
+    }
+
+    #[test]
+    fn a_reading_far_into_a_large_file_is_refused_at_once() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(10 << 30).unwrap();
+        let started = std::time::Instant::now();
+        assert_eq!(read(&file, 5 << 30, u64::MAX).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        let (found, size, hash) = read(&file, 1000, 5000).unwrap();
+        assert_eq!((found.text, found.more, size, hash), ("\0".repeat(4000), true, 10 << 30, None));
+        assert!(started.elapsed() < std::time::Duration::from_secs(2), "{:?}", started.elapsed());
+    }
 }

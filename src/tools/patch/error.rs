@@ -133,7 +133,7 @@ pub enum PatchError {
 pub enum Hint {
     /// Nothing but the difference itself.
     Differs,
-    /// The same lines stand in the file with other indentation.
+    /// The same lines stand in the file with other white space.
     Indentation,
     /// Its result stands in the file already, at this line.
     Applied(usize),
@@ -147,7 +147,7 @@ impl Hint {
     fn sentence(self) -> String {
         match self {
             Self::Differs => "\nRepeat the lines of the file exactly as they are, with their indentation.".to_owned(),
-            Self::Indentation => "\nOnly the indentation differs: repeat the file's own, tabs as tabs.".to_owned(),
+            Self::Indentation => "\nOnly white space differs: repeat the file's own, tabs as tabs; a removed line must stand in the file as it is.".to_owned(),
             Self::Applied(line) => {
                 format!("\nThe result of this hunk already stands at line {line}: it may have been applied before.")
             }

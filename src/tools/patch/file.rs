@@ -7,6 +7,7 @@
 use std::{
     cell::{Cell, OnceCell},
     collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
     ops::Range,
 };
 
@@ -16,7 +17,7 @@ pub(super) struct File<'t> {
     pub(super) lines: Vec<&'t str>,
     /// Whether a newline ends the last line.
     pub(super) ends: bool,
-    index: OnceCell<Index<'t>>,
+    index: OnceCell<Index>,
 }
 
 impl<'t> File<'t> {
@@ -38,7 +39,7 @@ impl<'t> File<'t> {
     pub(super) fn stands_at(&self, at: usize, row: &[&str], level: Level) -> bool {
         let end = at.checked_add(row.len());
         let here = end.and_then(|end| self.lines.get(at..end));
-        here.is_some_and(|here| here.iter().zip(row).all(|(here, wanted)| level.key(here) == level.key(wanted)))
+        here.is_some_and(|here| here.iter().zip(row).all(|(here, wanted)| level.alike(here, wanted)))
     }
 
     /// The places within `range` where a row of lines begins, in order.
@@ -56,7 +57,7 @@ impl<'t> File<'t> {
         places.get(from..to).unwrap_or_default().iter().filter_map(move |place| {
             let start = place - shift;
             let here = self.lines.get(start..start + row.len())?;
-            let same = here.iter().zip(row).take_while(|(here, wanted)| level.key(here) == level.key(wanted)).count();
+            let same = here.iter().zip(row).take_while(|(here, wanted)| level.alike(here, wanted)).count();
             if let Err(out) = effort.spend(same + 1) {
                 return Some(Err(out));
             }
@@ -64,7 +65,7 @@ impl<'t> File<'t> {
         })
     }
 
-    /// The places of a line, indentation aside, in order.
+    /// The places of a line, white space aside, in order.
     pub(super) fn places_of(&self, line: &str) -> &[usize] {
         self.index.get_or_init(|| Index::new(&self.lines)).places_of(line)
     }
@@ -79,20 +80,25 @@ pub(super) enum Level {
     Endings,
     /// Without regard to whitespace at the end of the line.
     Trailing,
-    /// Without regard to indentation either: for quotations in errors, never for a placement.
-    Trimmed,
+    /// Word by word, whatever white space stands before, between and after them.
+    Words,
 }
 
 impl Level {
-    /// What two lines must have in common.
-    pub(super) fn key(self, line: &str) -> &str {
+    /// Whether two lines are the same at this level.
+    pub(super) fn alike(self, one: &str, other: &str) -> bool {
         match self {
-            Self::Exact => line,
-            Self::Endings => line.strip_suffix('\r').unwrap_or(line),
-            Self::Trailing => line.trim_end(),
-            Self::Trimmed => line.trim(),
+            Self::Exact => one == other,
+            Self::Endings => bare(one) == bare(other),
+            Self::Trailing => one.trim_end() == other.trim_end(),
+            Self::Words => one.split_whitespace().eq(other.split_whitespace()),
         }
     }
+}
+
+/// A line without the carriage return of its ending.
+pub(super) fn bare(line: &str) -> &str {
+    line.strip_suffix('\r').unwrap_or(line)
 }
 
 /// What searches may still cost, in comparisons of lines.
@@ -115,21 +121,21 @@ impl Effort {
 #[derive(Debug)]
 pub(super) struct OutOfEffort;
 
-/// Where each distinct line stands, indentation and line ending aside: one index serves every level, and what it gives
-/// is compared again at the level asked for.
-struct Index<'t> {
-    ids: HashMap<&'t str, usize>,
+/// Where each distinct line stands, white space aside: one index serves every level, and what it gives is compared again
+/// at the level asked for. A line is known by the hash of its words, so that none of them is copied.
+struct Index {
+    ids: HashMap<u64, usize>,
     /// The places of line `id` are `places[starts[id]..starts[id + 1]]`.
     starts: Vec<usize>,
     places: Vec<usize>,
 }
 
-impl<'t> Index<'t> {
-    fn new(lines: &[&'t str]) -> Self {
+impl Index {
+    fn new(lines: &[&str]) -> Self {
         let mut ids = HashMap::new();
-        let mut number = |line: &'t str| {
+        let mut number = |line: &str| {
             let next = ids.len();
-            *ids.entry(Level::Trimmed.key(line)).or_insert(next)
+            *ids.entry(hash(line)).or_insert(next)
         };
         let numbers: Vec<usize> = lines.iter().map(|line| number(line)).collect();
         let mut starts = vec![0; ids.len() + 1];
@@ -149,7 +155,13 @@ impl<'t> Index<'t> {
     }
 
     fn places_of(&self, line: &str) -> &[usize] {
-        let Some(&id) = self.ids.get(Level::Trimmed.key(line)) else { return &[] };
+        let Some(&id) = self.ids.get(&hash(line)) else { return &[] };
         &self.places[self.starts[id]..self.starts[id + 1]]
     }
+}
+
+fn hash(line: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    line.split_whitespace().for_each(|word| word.hash(&mut hasher));
+    hasher.finish()
 }

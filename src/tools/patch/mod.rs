@@ -4,14 +4,17 @@
 //!   patch text ── header ──► names, create / delete / change     (what it is for)
 //!        └─────── hunk ────► lines, stated place, counts mended  (what it says)
 //!                   │
-//!   original ── file ──► place: exact → shifted → loose → fuzz   (where each hunk goes)
+//!   original ── file ──► place: exact → shifted → white space aside → fuzz   (where each hunk goes)
 //!                   │        └─ near: the quotation when it goes nowhere
 //!                   └──► write: the file's own bytes and line endings wherever the diff is silent
 //! ```
 //!
 //! * A hunk is never put where `git apply` or `patch --fuzz=0` would not put it when they take it: where the two
 //!   disagree, or the choice is not forced, the patch is refused with both line numbers.
-//! * Deliberately absent: several files in one diff, renames, copies, modes, binary patches; each is refused by name.
+//! * White space is overlooked in unchanged lines, never in a line that is removed: whoever has its indentation wrong has
+//!   that of the added lines wrong too, which in Python or a Makefile is another program.
+//! * Deliberately absent: several files in one diff (an edit has one file, one hash and one place in the record, by which
+//!   a crash in the middle is told from an edit that was made), renames, copies, modes, binary patches; each is refused by name.
 //!   Nothing here touches a disk.
 //! * Why no crate: diffy 0.5 and flickzeug 0.6 take a bare `@@` for "no hunks" and report success, refuse counts that
 //!   are too large, and put an ambiguous hunk at the first place they meet, where git and patch choose another. mpatch
@@ -66,8 +69,19 @@ pub struct Placement {
     pub offset: isize,
     /// How many outer context lines on a side were left out to make it fit.
     pub fuzz: usize,
-    /// Whether differences in trailing whitespace (more than the line ending) were overlooked to make it fit.
-    pub loose: bool,
+    /// What differences in white space were overlooked to make it fit.
+    pub space: Space,
+}
+
+/// Differences in white space between a hunk and its place. The file keeps its own in every line that stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Space {
+    /// None, or only CRLF and LF.
+    Same,
+    /// At the end of lines.
+    Trailing,
+    /// Anywhere in unchanged lines, indentation too: it fits nowhere else in the whole file.
+    Anywhere,
 }
 
 fn create(hunks: &[Hunk<'_>]) -> Result<Patched, PatchError> {
@@ -77,7 +91,7 @@ fn create(hunks: &[Hunk<'_>]) -> Result<Patched, PatchError> {
     if hunk.old().next().is_some() {
         return Err(PatchError::CreatesWithContext);
     }
-    let placement = Placement { hunk: 1, line: 1, offset: 0, fuzz: 0, loose: false };
+    let placement = Placement { hunk: 1, line: 1, offset: 0, fuzz: 0, space: Space::Same };
     Ok(Patched { text: Some(write::fresh(hunk)), hunks: vec![placement] })
 }
 

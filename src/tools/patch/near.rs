@@ -93,7 +93,15 @@ fn found(file: &File<'_>, old: &[&str], nearest: Option<usize>, expected: Option
     let differs = |at: &usize| file.lines.get(start + at).map(|line| line.trim_end()) != Some(old[*at].trim_end());
     match (0..old.len()).find(differs) {
         Some(at) if nearest.is_some() && at + start < file.len() => {
-            format!("{title}\n{quoted}\nThe first difference is at line {}.", start + at + 1)
+            let line = start + at + 1;
+            // Where the quotations end before it, the two lines are given by themselves.
+            let lines = match file.lines.get(line - 1) {
+                Some(here) if at >= QUOTED => {
+                    format!(": the file has\n{line:>6}|{}\nand the patch\n    {}", clip(here), clip(old[at]))
+                }
+                _ => ".".to_owned(),
+            };
+            format!("{title}\n{quoted}\nThe first difference is at line {line}{lines}")
         }
         _ => format!("{title}\n{quoted}"),
     }
@@ -119,7 +127,7 @@ fn hint(
     if let Some(at) = first(&new, 0..file.len()).filter(|_| adds) {
         return Hint::Applied(at + 1);
     }
-    let indented = nearest.is_some_and(|at| file.stands_at(at, old, Level::Trimmed));
+    let indented = nearest.is_some_and(|at| file.stands_at(at, old, Level::Words));
     if indented { Hint::Indentation } else { Hint::Differs }
 }
 

@@ -1,8 +1,9 @@
 //! Where each hunk goes: the rules that decide, and the two tools that may object.
 //!
 //! ```text
-//!   byte for byte ─► line endings aside ─► trailing whitespace aside ─► fuzz 1 ─► fuzz 2 ─► refused, quoted
+//!   byte for byte ─► line endings aside ─► trailing whitespace aside ─► words ─► fuzz 1 ─► fuzz 2 ─► refused, quoted
 //!        each: the stated line plus the last offset │ the end, for a hunk that ends there │ the only other place
+//!        words and fuzz: the only place
 //! ```
 //!
 //! A choice stands only if neither git nor patch would have chosen another place: git searches outwards from the new
@@ -12,7 +13,7 @@
 use std::ops::Range;
 
 use super::{
-    PatchError, Placement,
+    PatchError, Placement, Space,
     file::{Effort, File, Level, OutOfEffort},
     hunk::{Hunk, Kind, Line, Stated},
     near,
@@ -62,7 +63,11 @@ impl Placed {
             line: self.at.saturating_sub(self.left_out) + 1,
             offset: self.offset,
             fuzz: self.fuzz,
-            loose: self.level == Level::Trailing,
+            space: match self.level {
+                Level::Exact | Level::Endings => Space::Same,
+                Level::Trailing => Space::Trailing,
+                Level::Words => Space::Anywhere,
+            },
         }
     }
 }
@@ -90,6 +95,9 @@ impl Placer<'_, '_> {
                 return Err(self.nowhere(hunk, &row));
             }
         }
+        if let Some(at) = self.by_words(hunk, &row)? {
+            return Ok(self.placed(hunk, &row, at, Level::Words, 0));
+        }
         let (lead, trail) = hunk.margins();
         let longest = lead.max(trail);
         for fuzz in 1..=MAX_FUZZ.min(longest) {
@@ -97,11 +105,22 @@ impl Placer<'_, '_> {
             if !row.has_context {
                 break;
             }
-            if let Some(at) = self.only_place(hunk, &row, Level::Endings)? {
+            if let Some(at) = self.only_place(hunk, &row, Level::Endings, self.cursor())? {
                 return Ok(self.placed(hunk, &row, at, Level::Endings, fuzz));
             }
         }
         Err(self.nowhere(hunk, &row))
+    }
+
+    /// The only place in the whole file where a hunk's lines stand but for white space, which must not differ in those it
+    /// removes. Where the lines stand so, fuzz has nothing to look for elsewhere.
+    fn by_words(&self, hunk: &Hunk<'_>, row: &Row<'_>) -> Result<Option<usize>, PatchError> {
+        let Some(at) = self.only_place(hunk, row, Level::Words, 0)? else { return Ok(None) };
+        let here = self.file.lines.iter().skip(at);
+        let as_it_is =
+            |(here, line): (&&str, &Line<'_>)| line.kind == Kind::Context || Level::Trailing.alike(here, line.text);
+        let fits = at >= self.cursor() && here.zip(hunk.old()).all(as_it_is);
+        if fits { Ok(Some(at)) } else { Err(self.nowhere(hunk, row)) }
     }
 
     fn nowhere(&self, hunk: &Hunk<'_>, row: &Row<'_>) -> PatchError {
@@ -129,7 +148,7 @@ impl Placer<'_, '_> {
         let tied = end.filter(|_| hunk.stated.is_some() && trail == 0 && lead > 0);
         let chosen = match expected.filter(fits).or_else(|| tied.filter(fits)) {
             Some(at) => Some(at),
-            None => self.only_place(hunk, row, level)?,
+            None => self.only_place(hunk, row, level, self.cursor())?,
         };
         let (Some(at), Some(stated)) = (chosen, hunk.stated) else { return Ok(chosen) };
         let rival = match self.rival(hunk, row, level, at, stated).map_err(|_| too_repetitive(hunk))? {
@@ -139,9 +158,15 @@ impl Placer<'_, '_> {
         rival.map_or(Ok(Some(at)), |rival| Err(ambiguous(hunk, at, rival)))
     }
 
-    /// The only place below the hunks before; an error where there are two.
-    fn only_place(&self, hunk: &Hunk<'_>, row: &Row<'_>, level: Level) -> Result<Option<usize>, PatchError> {
-        let (file, range) = (self.file, self.cursor()..self.file.len());
+    /// The only place from line `from` on; an error where there are two.
+    fn only_place(
+        &self,
+        hunk: &Hunk<'_>,
+        row: &Row<'_>,
+        level: Level,
+        from: usize,
+    ) -> Result<Option<usize>, PatchError> {
+        let (file, range) = (self.file, from..self.file.len());
         let mut places = file
             .search(&row.texts, level, range, &self.effort)
             .filter(|at| at.as_ref().map_or(true, |at| row.may_end(file, *at, level)));

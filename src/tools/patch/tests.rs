@@ -1,11 +1,12 @@
 //! What the module promises, rule by rule. `shape` holds the forms of a diff, `endings` the last byte of each line,
-//! `any_input` what holds for random texts.
+//! `space` differences in white space, `any_input` what holds for random texts.
 
 use super::*;
 
 mod any_input;
 mod endings;
 mod shape;
+mod space;
 
 const TEN: &str = "l1\nl2\nl3\nl4\nl5\nl6\nl7\nl8\nl9\nl10\n";
 const HEADER: &str = "--- a/f.txt\n+++ b/f.txt\n";
@@ -28,7 +29,7 @@ fn refused(text: &str, hunks: &str) -> PatchError {
 fn a_hunk_goes_to_the_stated_line() {
     let hunk = "@@ -4,3 +4,3 @@\n l4\n-l5\n+X\n l6\n";
     assert_eq!(patched(TEN, hunk), TEN.replace("l5", "X"));
-    assert_eq!(placement(TEN, hunk), Placement { hunk: 1, line: 4, offset: 0, fuzz: 0, loose: false });
+    assert_eq!(placement(TEN, hunk), Placement { hunk: 1, line: 4, offset: 0, fuzz: 0, space: Space::Same });
 }
 
 #[test]
@@ -42,7 +43,7 @@ fn a_shifted_hunk_goes_to_the_only_other_place_and_says_how_far() {
     let text = format!("n\nn\n{TEN}");
     let hunk = "@@ -4,3 +4,3 @@\n l4\n-l5\n+X\n l6\n";
     assert_eq!(patched(&text, hunk), text.replace("l5", "X"));
-    assert_eq!(placement(&text, hunk), Placement { hunk: 1, line: 6, offset: 2, fuzz: 0, loose: false });
+    assert_eq!(placement(&text, hunk), Placement { hunk: 1, line: 6, offset: 2, fuzz: 0, space: Space::Same });
 }
 
 #[test]
@@ -88,7 +89,7 @@ fn the_start_of_the_file_holds_a_hunk_for_line_one() {
 fn fuzz_leaves_out_outer_context_and_is_reported() {
     let one = "@@ -3,5 +3,5 @@\n zz\n l4\n-l5\n+X\n l6\n l7\n";
     assert_eq!(patched(TEN, one), TEN.replace("l5", "X"));
-    assert_eq!(placement(TEN, one), Placement { hunk: 1, line: 3, offset: 0, fuzz: 1, loose: false });
+    assert_eq!(placement(TEN, one), Placement { hunk: 1, line: 3, offset: 0, fuzz: 1, space: Space::Same });
     let two = "@@ -2,7 +2,7 @@\n zz\n zz\n l4\n-l5\n+X\n l6\n l7\n l8\n";
     assert!(matches!(refused(TEN, "@@ -3,5 +3,5 @@\n zz\n zz\n-l5\n+X\n zz\n l7\n"), PatchError::NotFound { .. }));
     assert_eq!(placement(TEN, &two.replace("l8", "yy")).fuzz, 2);
@@ -108,7 +109,7 @@ fn trailing_whitespace_may_differ_and_the_files_own_stays() {
     let text = "fn a() {  \n    b();\t\n}\n";
     let hunk = "@@ -1,3 +1,3 @@\n fn a() {\n-    b();\n+    c();\n }\n";
     assert_eq!(patched(text, hunk), "fn a() {  \n    c();\n}\n");
-    assert!(placement(text, hunk).loose);
+    assert_eq!(placement(text, hunk).space, Space::Trailing);
 }
 
 #[test]

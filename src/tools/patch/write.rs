@@ -2,7 +2,7 @@
 //! where the hunk fits byte for byte, and otherwise takes the line ending of its neighbour in the file.
 
 use super::{
-    file::{File, Level},
+    file::{File, Level, bare},
     hunk::{Hunk, Kind, Line},
     place::Placed,
 };
@@ -84,7 +84,7 @@ impl Out<'_, '_> {
             self.text.push_str(ending.unwrap_or("\n"));
         }
         let own = if line.text.ends_with('\r') { "\r\n" } else { "\n" };
-        self.text.push_str(Level::Endings.key(line.text));
+        self.text.push_str(bare(line.text));
         if line.ends {
             self.text.push_str(ending.unwrap_or(own));
         }

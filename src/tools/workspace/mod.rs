@@ -169,10 +169,11 @@ impl Workspace {
     fn place(&self, path: &str, missing: Missing) -> Result<(Dir, PathBuf), PathError> {
         let failed = |error| io_error(path, error);
         let mut relative = self.relative(path)?;
-        if path.ends_with('/') {
-            return Err(not_a_file(path, "named as a directory"));
-        }
         for links in 0..MAX_LINKS {
+            let words = relative.as_os_str().as_encoded_bytes();
+            if words.ends_with(b"/") || words.ends_with(b"/.") {
+                return Err(not_a_file(path, "named as a directory"));
+            }
             let Some(name) = relative.file_name().map(PathBuf::from) else {
                 return Err(not_a_file(path, "a directory"));
             };

@@ -8,7 +8,7 @@ const HUNK: &str = "@@ -4,3 +4,3 @@\n l4\n-l5\n+X\n l6\n";
 fn a_crlf_file_takes_an_lf_diff_and_stays_crlf() {
     let crlf = TEN.replace('\n', "\r\n");
     assert_eq!(patched(&crlf, HUNK), crlf.replace("l5", "X"));
-    assert!(!placement(&crlf, HUNK).loose);
+    assert_eq!(placement(&crlf, HUNK).space, Space::Same);
 }
 
 #[test]

@@ -39,5 +39,7 @@ fn a_directory_that_becomes_a_link_leads_nowhere() {
     let names: Vec<_> = std::fs::read_dir(&outside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["secret"]);
     assert_eq!(std::fs::read_to_string(outside.join("secret")).unwrap(), "s");
-    assert!(read_inside > TURNS / 100 && wrote_inside > TURNS / 100, "{read_inside} {wrote_inside}: no race was run");
+    // How often each side wins is for the scheduler.
+    let ran = |won: usize| (1..TURNS).contains(&won);
+    assert!(ran(read_inside) && ran(wrote_inside), "{read_inside} {wrote_inside}: no race was run");
 }
