@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
+use crate::backstop::Backstop;
 use crate::canary::{self, CANARY};
 use crate::case::{self, Case, Places};
 use crate::common::brain::{Brain, Reply, Seen, call};
@@ -106,6 +107,8 @@ struct Stage {
     service: Service,
     exchanges: Exchanges,
     _brain: Brain,
+    /// Below the service: it goes after it.
+    _backstop: Backstop,
 }
 
 /// Runs every case and fails with all that did not hold.
@@ -161,7 +164,8 @@ impl Stage {
             }
         })
         .await;
-        let stage = Self { sandbox, policy, service, exchanges, _brain: brain };
+        let backstop = Backstop::around(service.pid());
+        let stage = Self { sandbox, policy, service, exchanges, _brain: brain, _backstop: backstop };
         stage.check_mode().await;
         stage
     }

@@ -54,9 +54,8 @@ pub(super) fn by_words(path: &Path) -> PathBuf {
 /// Where in a path stands a name that means something in a git directory.
 fn telling(parts: &[&OsStr]) -> Vec<usize> {
     let last = parts.len().wrapping_sub(1);
-    let tells = |at: &usize| {
-        is(parts[*at], HOOKS) || (*at == last && SETTINGS.iter().any(|setting| is(parts[*at], setting)))
-    };
+    let tells =
+        |at: &usize| is(parts[*at], HOOKS) || (*at == last && SETTINGS.iter().any(|setting| is(parts[*at], setting)));
     (0..parts.len()).filter(tells).collect()
 }
 

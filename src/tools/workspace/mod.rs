@@ -207,13 +207,7 @@ impl Workspace {
     }
 
     /// The directory `above`, where a file `name` may be changed; `None` where it is missing and is to be left so.
-    fn directory_for(
-        &self,
-        path: &str,
-        above: &Path,
-        name: &Path,
-        missing: Missing,
-    ) -> Result<Option<Dir>, PathError> {
+    fn directory_for(&self, path: &str, above: &Path, name: &Path, missing: Missing) -> Result<Option<Dir>, PathError> {
         let failed = |error| io_error(path, error);
         let (existing, rest) = self.deepest(above).map_err(failed)?;
         self.guard(path, &existing, &rest.join(name))?;

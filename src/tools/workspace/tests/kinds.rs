@@ -16,7 +16,8 @@ fn what_is_no_file_is_refused_at_once_and_named() {
     mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RWXU, 0).unwrap();
     let _socket = UnixListener::bind(at("socket")).unwrap();
     symlink("pipe", at("to-pipe")).unwrap();
-    let mut cases = vec![("pipe", "FIFO"), ("to-pipe", "FIFO"), ("socket", "socket"), ("src", "directory"), (".", "directory")];
+    let mut cases =
+        vec![("pipe", "FIFO"), ("to-pipe", "FIFO"), ("socket", "socket"), ("src", "directory"), (".", "directory")];
     // Only root may make one; a watchdog's timer, say, starts when its device is opened.
     if mknodat(CWD, at("device"), FileType::CharacterDevice, Mode::RWXU, makedev(1, 5)).is_ok() {
         cases.push(("device", "device"));
@@ -35,7 +36,8 @@ fn what_is_no_file_is_refused_at_once_and_named() {
 #[test]
 fn links_to_what_the_kernel_shows_are_not_followed() {
     let (dir, workspace) = workspace();
-    let targets = ["/proc/self/environ", "/proc/self/mem", "/dev/zero", "/dev/stdin", "/proc/self/fd/0", "/proc/self/root"];
+    let targets =
+        ["/proc/self/environ", "/proc/self/mem", "/dev/zero", "/dev/stdin", "/proc/self/fd/0", "/proc/self/root"];
     for target in targets {
         let link = dir.path().join("code/link");
         symlink(target, &link).unwrap();
