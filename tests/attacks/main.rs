@@ -11,6 +11,7 @@
 //! cases whose ids have one of the words in them.
 #![expect(clippy::unwrap_used, reason = "a test fails aloud")]
 
+mod backstop;
 mod base64;
 mod canary;
 mod case;

@@ -1,7 +1,8 @@
 //! All cases in one mode: one service, one brain, a table at the end.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
+use crate::backstop::Backstop;
 use crate::canary::{self, CANARY};
 use crate::case::{self, Case, Places};
 use crate::common::brain::{Brain, Reply, Seen, call};
@@ -22,8 +24,11 @@ use crate::setup::{Prepared, lay_out};
 /// Programs are looked for here, by the service and by the harness; nothing that lies in somebody's home.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
 
-/// Tasks at a time: enough to keep two cores busy, and few enough that the times mean something.
-const AT_A_TIME: usize = 4;
+/// Tasks at a time: enough to keep two cores busy while some sleep, and few enough that the times mean something.
+const AT_A_TIME: usize = 6;
+
+/// How many cases are named for their slowness.
+const SLOWEST: usize = 12;
 
 /// How often what must be watched is looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -34,7 +39,7 @@ const LIMITS: &[(&str, &str)] = &[
     ("CMD_MAX_PROCESSES", "256"),
     ("CMD_MAX_FILE_SIZE", "67108864"),
     ("CMD_MAX_DISK", "134217728"),
-    ("CMD_MAX_CPU", "5"),
+    ("CMD_MAX_CPU", "2"),
     ("CMD_MAX_OPEN_FILES", "1024"),
     ("MAX_COMMANDS", "8"),
 ];
@@ -71,6 +76,9 @@ struct Exchange {
     answered: Option<(Duration, Value, Vec<String>)>,
 }
 
+/// A case, what became of it, and how long it took.
+type Played = (Case, Verdict, Duration);
+
 type Exchanges = Arc<Mutex<BTreeMap<String, Exchange>>>;
 
 impl Sandbox {
@@ -99,16 +107,19 @@ struct Stage {
     service: Service,
     exchanges: Exchanges,
     _brain: Brain,
+    /// Below the service: it goes after it.
+    _backstop: Backstop,
 }
 
 /// Runs every case and fails with all that did not hold.
 pub async fn run(sandbox: Sandbox, policy: Policy) {
     let stage = Stage::set(sandbox, policy).await;
     let started = Instant::now();
-    let (alone, together): (Vec<Case>, Vec<Case>) = chosen().into_iter().partition(Case::runs_alone);
+    // The policy only keeps commands from starting: what a dangerous one does behind the walls is tried without it.
+    let cases = chosen().into_iter().filter(|case| policy == Policy::Off || case.danger.is_none());
+    let (alone, together): (Vec<Case>, Vec<Case>) = cases.partition(Case::runs_alone);
     let together = together.into_iter().map(|case| stage.play(case));
-    let mut verdicts: Vec<(Case, Verdict)> =
-        futures_util::stream::iter(together).buffer_unordered(AT_A_TIME).collect().await;
+    let mut verdicts: Vec<Played> = futures_util::stream::iter(together).buffer_unordered(AT_A_TIME).collect().await;
     for case in alone {
         verdicts.push(stage.play(case).await);
     }
@@ -153,7 +164,8 @@ impl Stage {
             }
         })
         .await;
-        let stage = Self { sandbox, policy, service, exchanges, _brain: brain };
+        let backstop = Backstop::around(service.pid());
+        let stage = Self { sandbox, policy, service, exchanges, _brain: brain, _backstop: backstop };
         stage.check_mode().await;
         stage
     }
@@ -165,7 +177,8 @@ impl Stage {
     }
 
     /// Prepares a case, makes its call, and judges it.
-    async fn play(&self, case: Case) -> (Case, Verdict) {
+    async fn play(&self, case: Case) -> (Case, Verdict, Duration) {
+        let started = Instant::now();
         let verdict = match Self::reason_to_skip(&case) {
             Some(reason) => {
                 skip(&format!("{}: {reason}", case.id));
@@ -173,7 +186,7 @@ impl Stage {
             }
             None => self.perform(&case).await,
         };
-        (case, verdict)
+        (case, verdict, started.elapsed())
     }
 
     fn reason_to_skip(case: &Case) -> Option<String> {
@@ -333,12 +346,12 @@ fn is_installed(program: &str) -> bool {
 
 /// Prints what became of the cases, straight to the stream: the test runner keeps what the print macros write. How many
 /// are broken.
-fn table(name: &str, verdicts: &mut [(Case, Verdict)], took: Duration) -> usize {
+fn table(name: &str, verdicts: &mut [Played], took: Duration) -> usize {
     verdicts.sort_by(|one, other| one.0.id.cmp(&other.0.id));
     // Per category: held, expected, broken, skipped.
     let mut counts: BTreeMap<&str, [usize; 4]> = BTreeMap::new();
     let mut lines = Vec::new();
-    for (case, verdict) in &*verdicts {
+    for (case, verdict, _) in &*verdicts {
         let Case { id, category, title, layer, note, .. } = case;
         let (column, line) = match verdict {
             Verdict::Held => (0, None),
@@ -379,6 +392,10 @@ fn table(name: &str, verdicts: &mut [(Case, Verdict)], took: Duration) -> usize 
         text += &line;
         text.push('\n');
     }
+    verdicts.sort_by_key(|(_, _, took)| std::cmp::Reverse(*took));
+    let slowest = verdicts[..verdicts.len().min(SLOWEST)].iter();
+    let slowest = slowest.map(|(case, _, took)| format!("{} {:.1} s", case.id, took.as_secs_f64()));
+    let _ = writeln!(text, "  slowest: {}", slowest.collect::<Vec<_>>().join(", "));
     let _ = std::io::stderr().write_all(text.as_bytes());
     total[2]
 }
