@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -45,10 +46,14 @@ pub(super) struct Arguments {
 pub(super) struct Output {
     status: &'static str,
     message: String,
-    diff: String,
+    /// Null for a file that had other names.
+    diff: Option<String>,
     /// Null when the file was deleted.
     sha256: Option<String>,
 }
+
+/// The content that such a file had may be somebody else's, outside: it is left alone, and not shown.
+const OTHER_NAMES: &str = "; the file had other names (hard links), which keep the former content, so no diff is shown";
 
 /// The one thing that the arguments ask for.
 enum Mode<'a> {
@@ -64,7 +69,7 @@ pub(super) fn run(workspace: &Workspace, arguments: &Arguments, edits: &Mutex<()
     let shown = workspace.shown(path).map_err(|error| error.to_string())?;
     workspace.may_change(path).map_err(|error| error.to_string())?;
     let editing = edits.lock().unwrap_or_else(PoisonError::into_inner);
-    let original = read(workspace, path)?;
+    let (original, names) = read(workspace, path)?;
     if let Some(expected) = &arguments.expected_sha256 {
         check_unchanged(original.as_deref(), expected)?;
     }
@@ -99,10 +104,16 @@ pub(super) fn run(workspace: &Workspace, arguments: &Arguments, edits: &Mutex<()
     }
     .map_err(|error| error.to_string())?;
     drop(editing);
+    let diff = if names > 1 {
+        message.push_str(OTHER_NAMES);
+        None
+    } else {
+        Some(diff::unified(&shown, original.as_deref(), new.as_deref()))
+    };
     Ok(Output {
         status: "success",
         message,
-        diff: diff::unified(&shown, original.as_deref(), new.as_deref()),
+        diff,
         sha256: new.as_deref().map(|text| read_file::sha256(text.as_bytes())),
     })
 }
@@ -125,15 +136,17 @@ fn mode(arguments: &Arguments) -> Result<Mode<'_>, String> {
 }
 
 /// The file's text; `None` if there is no such file.
-fn read(workspace: &Workspace, path: &str) -> Result<Option<String>, String> {
+/// The text, if there is a file, and how many names it has.
+fn read(workspace: &Workspace, path: &str) -> Result<(Option<String>, u64), String> {
     let file = match workspace.open_file(path) {
         Ok(file) => file,
-        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) if error.is_not_found() => return Ok((None, 1)),
         Err(error) => return Err(error.to_string()),
     };
+    let names = file.metadata().map_or(1, |metadata| metadata.nlink());
     let bytes = bounded(file, path)?;
     let text = String::from_utf8(bytes).map_err(|_| format!("{path}: is not UTF-8 text"))?;
-    Ok(Some(text))
+    Ok((Some(text), names))
 }
 
 /// A file that grows while it is read ends here too.

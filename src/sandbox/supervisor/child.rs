@@ -78,6 +78,7 @@ fn live(spec: &Spec, handles: &[OwnedFd; 2], pipe: &mut std::fs::File, parent: P
         step("mounts", unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) })?;
         root::enter(spec, handles[0].as_fd())?;
         privileges::bound_namespace(&spec.limits);
+        root::seal_settings()?;
         pipe.write_all(&[ROOT]).map_err(|error| Failure::new("pipe", error.to_string()))?;
         // SAFETY: there is one thread.
         match unsafe { libc::fork() } {

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
@@ -62,7 +62,8 @@ pub(super) fn enter(spec: &Spec, workspace: BorrowedFd<'_>) -> Result<(), Failur
         return Err(Failure::new("workspace", "is not the directory any more that it was".to_owned()));
     }
     let proc = step("proc", file_system("proc", &[], MountAttrFlags::MOUNT_ATTR_NOEXEC))?;
-    let size = spec.limits.memory.to_string();
+    // It takes memory, and it is a disk to those who write to it.
+    let size = spec.limits.memory.min(spec.limits.disk).to_string();
     let options = [("size", size.as_str()), ("nr_inodes", TEMPORARY_FILES), ("mode", "1777")];
     let temporary = step("tmpfs", file_system("tmpfs", &options, MountAttrFlags::empty()))?;
     let options = [("size", SKELETON_BYTES), ("mode", "755")];
@@ -92,6 +93,12 @@ pub(super) fn enter(spec: &Spec, workspace: BorrowedFd<'_>) -> Result<(), Failur
     step("root", rustix::process::pivot_root(".", "."))?;
     step("root", rustix::mount::unmount(".", UnmountFlags::DETACH))?;
     step("root", rustix::process::chdir("/"))
+}
+
+/// Takes the kernel's settings out of a command's hands: root's number owns those of its namespaces.
+pub(super) fn seal_settings() -> Result<(), Failure> {
+    let root = step("proc", rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()))?;
+    again(root.as_fd(), Path::new("proc/sys"), READ_ONLY)
 }
 
 /// A copy of a tree as it is seen here, with what is mounted in it.
@@ -141,7 +148,10 @@ fn cover(root: BorrowedFd<'_>, hidden: &[PathBuf]) -> Result<(), Failure> {
     if hidden.is_empty() {
         return Ok(());
     }
-    let empty_dir = step("hidden", file_system("tmpfs", &[("size", "4k"), ("mode", "555")], MountAttrFlags::empty()))?;
+    // Not even root reads them: it has no capabilities here.
+    let covers = step("hidden", file_system("tmpfs", &[("size", "4k"), ("mode", "700")], MountAttrFlags::empty()))?;
+    step("hidden", rustix::fs::mkdirat(&covers, "dir", Mode::empty()))?;
+    step("hidden", rustix::fs::mknodat(&covers, "file", FileType::RegularFile, Mode::empty(), 0))?;
     for path in hidden {
         let failed = |errno| Failure::of("hidden", &path.display().to_string(), errno);
         let at = inside(path);
@@ -150,12 +160,8 @@ fn cover(root: BorrowedFd<'_>, hidden: &[PathBuf]) -> Result<(), Failure> {
             stat => stat.map_err(failed)?,
         };
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        let cover = if FileType::from_raw_mode(stat.st_mode).is_dir() {
-            let flags = flags | OpenTreeFlags::AT_EMPTY_PATH;
-            rustix::mount::open_tree(&empty_dir, "", flags).map_err(failed)?
-        } else {
-            rustix::mount::open_tree(root, "dev/null", flags).map_err(failed)?
-        };
+        let cover = if FileType::from_raw_mode(stat.st_mode).is_dir() { "dir" } else { "file" };
+        let cover = rustix::mount::open_tree(&covers, cover, flags).map_err(failed)?;
         attach(cover.as_fd(), root, at).map_err(failed)?;
     }
     Ok(())

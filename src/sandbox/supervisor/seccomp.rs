@@ -80,9 +80,14 @@ const NEVER_HERE: &[c_long] =
 const NEVER_HERE: &[c_long] = &[];
 
 /// Answered as by a kernel that does not have them, so that programs take the older way. `clone3` hides its flags from
-/// a filter; `io_uring` would make calls that no filter sees.
-const UNKNOWN: &[c_long] =
-    &[libc::SYS_clone3, libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
+/// a filter, `openat2` the mode of a new file; `io_uring` would make calls that no filter sees.
+const UNKNOWN: &[c_long] = &[
+    libc::SYS_clone3,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_openat2,
+];
 
 /// Without namespaces of their own these are shared with the whole machine.
 const SHARED: &[c_long] = &[
@@ -137,8 +142,9 @@ pub(super) fn filters(walls: Walls, network: Network) -> Result<Vec<BpfProgram>>
     rules.insert(libc::SYS_clone, NEW_NAMESPACES[..7].iter().map(|flag| has_flag(0, *flag)).collect::<Result<_>>()?);
     // What pushes characters into a terminal's input, and what does the same on the console.
     rules.insert(libc::SYS_ioctl, vec![is(1, libc::TIOCSTI)?, is(1, libc::TIOCLINUX)?]);
-    let personalities = [0, u64::from(u32::MAX), libc::ADDR_NO_RANDOMIZE as u64];
-    rules.insert(libc::SYS_personality, vec![is_none_of(0, &personalities)?]);
+    // To ask for one's own, and to have the usual one, is no harm.
+    rules.insert(libc::SYS_personality, vec![is_none_of(0, &[0, u64::from(u32::MAX)])?]);
+    rules.extend(privileged_files()?);
     rules.insert(libc::SYS_socketpair, vec![is_none_of(0, &[libc::AF_UNIX as u64])?]);
     let families = families(walls, network);
     let sockets = if families.is_empty() { Vec::new() } else { vec![is_none_of(0, &families)?] };
@@ -155,6 +161,41 @@ pub(super) fn filters(walls: Walls, network: Network) -> Result<Vec<BpfProgram>>
     Ok(filters)
 }
 
+/// No file may be given the bits that lend its owner's rights to whoever runs it: it would do so outside.
+fn privileged_files() -> Result<Rules> {
+    const BITS: [libc::mode_t; 2] = [libc::S_ISUID, libc::S_ISGID];
+    let mut rules = Rules::new();
+    for (number, mode) in MODES.iter().chain(MODES_HERE) {
+        rules.insert(*number, BITS.iter().map(|bit| has_flag(*mode, bit.cast_signed())).collect::<Result<_>>()?);
+    }
+    for (number, flags, mode) in OPENS.iter().chain(OPENS_HERE) {
+        let mut refused = Vec::new();
+        // Only a new file has a mode; else the argument is whatever lay in the register.
+        for new in [libc::O_CREAT, libc::O_TMPFILE & !libc::O_DIRECTORY] {
+            for bit in BITS {
+                refused.push(rule(vec![flag(*flags, new)?, flag(*mode, bit.cast_signed())?])?);
+            }
+        }
+        rules.insert(*number, refused);
+    }
+    Ok(rules)
+}
+
+/// Calls that set a mode, and which argument it is.
+const MODES: &[(c_long, u8)] =
+    &[(libc::SYS_fchmod, 1), (libc::SYS_fchmodat, 2), (libc::SYS_fchmodat2, 2), (libc::SYS_mknodat, 2)];
+#[cfg(target_arch = "x86_64")]
+const MODES_HERE: &[(c_long, u8)] = &[(libc::SYS_chmod, 1), (libc::SYS_creat, 1), (libc::SYS_mknod, 1)];
+#[cfg(not(target_arch = "x86_64"))]
+const MODES_HERE: &[(c_long, u8)] = &[];
+
+/// Calls that open a file, and which arguments are the flags and the mode.
+const OPENS: &[(c_long, u8, u8)] = &[(libc::SYS_openat, 2, 3)];
+#[cfg(target_arch = "x86_64")]
+const OPENS_HERE: &[(c_long, u8, u8)] = &[(libc::SYS_open, 1, 2)];
+#[cfg(not(target_arch = "x86_64"))]
+const OPENS_HERE: &[(c_long, u8, u8)] = &[];
+
 /// The kinds of sockets. An own network has nobody else in it; without one even a local socket could lead outside.
 fn families(walls: Walls, network: Network) -> Vec<u64> {
     let mut families: Vec<libc::c_int> = Vec::new();
@@ -162,7 +203,11 @@ fn families(walls: Walls, network: Network) -> Vec<u64> {
         families.push(libc::AF_UNIX);
     }
     if walls.namespaces || network == Network::Full {
-        families.extend([libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK]);
+        families.extend([libc::AF_INET, libc::AF_INET6]);
+    }
+    if network == Network::Full {
+        // Which addresses and routes there are.
+        families.push(libc::AF_NETLINK);
     }
     families.into_iter().map(|family| u64::from(family.unsigned_abs())).collect()
 }
@@ -196,9 +241,13 @@ fn is(argument: u8, value: impl Into<u64>) -> Result<SeccompRule> {
     rule(vec![condition(argument, SeccompCmpOp::Eq, value.into())?])
 }
 
-fn has_flag(argument: u8, flag: libc::c_int) -> Result<SeccompRule> {
-    let flag = u64::from(flag.unsigned_abs());
-    rule(vec![condition(argument, SeccompCmpOp::MaskedEq(flag), flag)?])
+fn has_flag(argument: u8, bit: libc::c_int) -> Result<SeccompRule> {
+    rule(vec![flag(argument, bit)?])
+}
+
+fn flag(argument: u8, bit: libc::c_int) -> Result<SeccompCondition> {
+    let bit = u64::from(bit.unsigned_abs());
+    condition(argument, SeccompCmpOp::MaskedEq(bit), bit)
 }
 
 fn is_none_of(argument: u8, values: &[u64]) -> Result<SeccompRule> {

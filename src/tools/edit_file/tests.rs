@@ -62,7 +62,7 @@ fn what_was_overlooked_is_reported() {
         "{}",
         done.message
     );
-    assert_eq!(done.diff, "--- a/f\n+++ b/f\n@@ -1,2 +1,3 @@\n \ta();\n+    new();\n \tb();\n");
+    assert_eq!(done.diff.as_deref(), Some("--- a/f\n+++ b/f\n@@ -1,2 +1,3 @@\n \ta();\n+    new();\n \tb();\n"));
 }
 
 proptest! {
