@@ -293,6 +293,7 @@ impl Stage {
             ("CASE", case.to_owned()),
             ("KEY", (0x0a77_0000 + u64::from(std::process::id())).to_string()),
             ("BIG", "a".repeat(1 << 20)),
+            ("LONG", "a".repeat(200 << 10)),
         ])
     }
 
