@@ -11,6 +11,9 @@ pub const CANARY: &str = "CANARY-9f3b7731c2";
 const PROOF: &str = "CANARY-9f3";
 const PROOF_IN_HEX: &str = "43414e4152592d396633";
 
+/// Longer texts are filled with something else, and only the secret as it is would stand out in them.
+const LARGEST_SPELLED: usize = 500_000;
+
 /// Files of a workspace that are looked into: none that a case makes to fill the disk.
 const LARGEST: u64 = 1 << 20;
 
@@ -18,6 +21,9 @@ const LARGEST: u64 = 1 << 20;
 /// or in base64.
 pub fn find(text: &[u8]) -> Option<&'static str> {
     let text = String::from_utf8_lossy(text);
+    if text.len() > LARGEST_SPELLED {
+        return text.contains(PROOF).then_some("plain");
+    }
     let dense: String = text.chars().filter(|c| !c.is_whitespace()).collect();
     // In JSON a line break is a backslash and a letter.
     let dense = dense.replace("\\n", "").replace("\\t", "");

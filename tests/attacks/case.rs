@@ -3,7 +3,8 @@
 //! `{WS}` is the task's workspace; `{OUTSIDE}` and `{WS_SIBLING}` lie beside it and have a file `secret`; `{OUTPUT}`
 //! is the service's `OUTPUT_DIR`; `{SVC_PID}`, `{SVC_PORT}` and `{CASE}` speak for themselves; `{NR_BPF}` is the number
 //! of the system call `bpf` on this machine; `{HOME_OF_SERVICE}` is what it says; `{KEY}` is a number that nobody else
-//! uses; `{BIG}` is a megabyte of letters. Other placeholders are named by the setup operations.
+//! uses; `{BIG}` is a megabyte of letters, `{LONG}` more of them than
+//! the kernel takes in one argument. Other placeholders are named by the setup operations.
 
 use std::collections::BTreeMap;
 

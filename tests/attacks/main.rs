@@ -27,6 +27,7 @@ mod mask;
 mod mode;
 mod process;
 mod setup;
+mod table;
 mod tree;
 mod victim;
 

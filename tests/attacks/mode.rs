@@ -1,8 +1,6 @@
 //! All cases in one mode: one service, one brain, a table at the end.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -20,15 +18,13 @@ use crate::judge::{Before, Ran, judge};
 use crate::mask::mask;
 use crate::process::{self, Peak};
 use crate::setup::{Prepared, lay_out};
+use crate::table::{Played, Verdict, table};
 
 /// Programs are looked for here, by the service and by the harness; nothing that lies in somebody's home.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
 
 /// Tasks at a time: enough to keep two cores busy while some sleep, and few enough that the times mean something.
 const AT_A_TIME: usize = 6;
-
-/// How many cases are named for their slowness.
-const SLOWEST: usize = 12;
 
 /// How often what must be watched is looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -58,15 +54,6 @@ pub enum Policy {
     Off,
 }
 
-/// What became of a case.
-enum Verdict {
-    Held,
-    /// It cannot hold here, and did not.
-    Expected(Vec<String>),
-    Broken(Vec<String>, Value),
-    Skipped(String),
-}
-
 /// What the brain knows of a case, and what it has seen of it.
 #[derive(Default)]
 struct Exchange {
@@ -75,9 +62,6 @@ struct Exchange {
     asked: Option<Instant>,
     answered: Option<(Duration, Value, Vec<String>)>,
 }
-
-/// A case, what became of it, and how long it took.
-type Played = (Case, Verdict, Duration);
 
 type Exchanges = Arc<Mutex<BTreeMap<String, Exchange>>>;
 
@@ -293,6 +277,7 @@ impl Stage {
             ("CASE", case.to_owned()),
             ("KEY", (0x0a77_0000 + u64::from(std::process::id())).to_string()),
             ("BIG", "a".repeat(1 << 20)),
+            ("LONG", "a".repeat(200 << 10)),
         ])
     }
 
@@ -342,62 +327,6 @@ fn answer(seen: &Seen, exchanges: &Exchanges, home: &Path) -> Reply {
 
 fn is_installed(program: &str) -> bool {
     std::env::split_paths(PATH).any(|directory| directory.join(program).exists())
-}
-
-/// Prints what became of the cases, straight to the stream: the test runner keeps what the print macros write. How many
-/// are broken.
-fn table(name: &str, verdicts: &mut [Played], took: Duration) -> usize {
-    verdicts.sort_by(|one, other| one.0.id.cmp(&other.0.id));
-    // Per category: held, expected, broken, skipped.
-    let mut counts: BTreeMap<&str, [usize; 4]> = BTreeMap::new();
-    let mut lines = Vec::new();
-    for (case, verdict, _) in &*verdicts {
-        let Case { id, category, title, layer, note, .. } = case;
-        let (column, line) = match verdict {
-            Verdict::Held => (0, None),
-            Verdict::Expected(broken) => {
-                (1, Some(format!("  XFAIL   {id}: {title}: needs one of {:?}: {broken:?}", case.xfail_without)))
-            }
-            Verdict::Broken(broken, result) => {
-                let mut shown = result.to_string();
-                shown.truncate(shown.floor_char_boundary(2000));
-                (
-                    2,
-                    Some(format!(
-                        "  BROKEN  {id}: {title} ({layer}; {note})\n    {}\n    {shown}",
-                        broken.join("\n    ")
-                    )),
-                )
-            }
-            Verdict::Skipped(reason) => (3, Some(format!("  SKIPPED {id}: {title}: {reason}"))),
-        };
-        counts.entry(category).or_default()[column] += 1;
-        lines.extend(line);
-    }
-    let mut text = format!("\n== {name}: {} cases in {:.1} s\n", verdicts.len(), took.as_secs_f64());
-    let row = |name: &str, [held, expected, broken, skipped]: [usize; 4]| {
-        format!("  {name:<16} held {held:>3}   xfail {expected:>2}   broken {broken:>3}   skipped {skipped:>2}\n")
-    };
-    for (category, counts) in &counts {
-        text += &row(category, *counts);
-    }
-    let mut total = [0; 4];
-    for counts in counts.values() {
-        for (sum, count) in total.iter_mut().zip(counts) {
-            *sum += count;
-        }
-    }
-    text += &row("all", total);
-    for line in lines {
-        text += &line;
-        text.push('\n');
-    }
-    verdicts.sort_by_key(|(_, _, took)| std::cmp::Reverse(*took));
-    let slowest = verdicts[..verdicts.len().min(SLOWEST)].iter();
-    let slowest = slowest.map(|(case, _, took)| format!("{} {:.1} s", case.id, took.as_secs_f64()));
-    let _ = writeln!(text, "  slowest: {}", slowest.collect::<Vec<_>>().join(", "));
-    let _ = std::io::stderr().write_all(text.as_bytes());
-    total[2]
 }
 
 /// Whether this user can have namespaces at all.
