@@ -3,15 +3,20 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/mask.rs"]
+mod mask;
 
 mod bad_input;
 mod brains;
 mod cancel;
+mod confined;
 mod crash;
 mod fidelity;
+mod hostile;
 mod list;
 mod log;
 mod network;
 mod notes_parity;
+mod ordinary;
 mod submit;
 mod tools;
