@@ -26,9 +26,13 @@ const GAINS: &[(libc::c_long, &str)] = &[
 
 fn masked(home: &Home, verb: &str, calls: &[libc::c_long]) -> tokio::process::Command {
     let mut command = home.command(&[verb]);
-    command.env("MCP_SERVER_URL", "script:").env("LISTEN", "127.0.0.1:0");
+    command.env("LISTEN", "127.0.0.1:0");
     mask(calls, libc::ENOSYS).put_on(&mut command);
     command
+}
+
+async fn service(home: Home, calls: &[libc::c_long], variables: &[(&str, &str)]) -> Service {
+    Service::start_with(home, "script:", variables, |command| mask(calls, libc::ENOSYS).put_on(command)).await
 }
 
 #[tokio::test]
@@ -46,9 +50,7 @@ async fn without_a_needed_part_the_service_does_not_start_and_names_it() {
         let told = (told.status.code(), String::from_utf8(told.stdout).unwrap());
         assert!(told.0 == Some(1) && told.1.contains(&format!("missing  {name}")), "{told:?}");
 
-        let mut command = masked(&home, "serve", &[*number]);
-        command.env("SANDBOX", "best-effort");
-        let service = Service::start_command(home, command).await;
+        let service = service(home, &[*number], &[("SANDBOX", "best-effort")]).await;
         let sandbox = service.get("/readyz").await.json()["sandbox"].clone();
         assert!(["partial", "off"].contains(&sandbox["mode"].as_str().unwrap()), "{sandbox}");
         assert!(names(&sandbox, name), "{sandbox}");
@@ -63,8 +65,7 @@ async fn without_namespaces_commands_are_confined_by_the_rest_and_it_is_said() {
         let told = masked(&home, "doctor", &[*number]).output().await.unwrap();
         let told = (told.status.code(), String::from_utf8(told.stdout).unwrap());
         assert!(told.0 == Some(0) && told.1.starts_with("sandbox  landlock\n"), "{told:?}");
-        let command = masked(&home, "serve", &[*number]);
-        let service = Service::start_command(home, command).await;
+        let service = service(home, &[*number], &[]).await;
         let ready = service.get("/readyz").await.json();
         assert_eq!((&ready["ready"], &ready["sandbox"]["mode"]), (&json!(true), &json!("landlock")));
         assert!(names(&ready["sandbox"], name), "{ready}");
@@ -80,18 +81,16 @@ fn names(sandbox: &Value, part: &str) -> bool {
 async fn a_command_and_what_it_left_running_die_with_a_service_that_is_killed() {
     for (number, calls) in [&[][..], &[libc::SYS_unshare]].into_iter().enumerate() {
         let home = Home::new();
-        let command = masked(&home, "serve", calls);
-        let service = Service::start_command(home, command).await;
+        let service = service(home, calls, &[]).await;
         let (first, second) = (format!("70.11{number}"), format!("70.22{number}"));
         let run = format!("sh -c 'setsid sleep {first} & sleep {second}'");
         let script = json!([call("run_command", &json!({"command": run, "timeout": 100})), {"event": "finish"}]);
         service.submit(&json!({"instruction": "x", "script": script})).await;
-        eventually("both run", async || !processes_with(&first).is_empty() && !processes_with(&second).is_empty()).await;
+        eventually("both run", async || !processes_with(&first).is_empty() && !processes_with(&second).is_empty())
+            .await;
         let home = service.kill().await;
-        eventually("nobody is left", async || {
-            processes_with(&first).is_empty() && processes_with(&second).is_empty()
-        })
-        .await;
+        eventually("nobody is left", async || processes_with(&first).is_empty() && processes_with(&second).is_empty())
+            .await;
         eventually("no temporary directory is left", async || temporary(&home).is_empty()).await;
     }
 }
@@ -115,9 +114,8 @@ async fn what_a_command_sees_can_be_widened() {
         ("SANDBOX_ENV", "HOME,GREETING=hello".to_owned()),
     ];
     for calls in [&[][..], &[libc::SYS_unshare]] {
-        let mut command = masked(&home, "serve", calls);
-        command.envs(variables.iter().map(|(name, value)| (*name, value.as_str())));
-        let service = Service::start_command(home.clone(), command).await;
+        let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let service = service(home.clone(), calls, &variables).await;
         let run = "sh -c 'cat ../shown/file; echo x > ../cache/made; echo x > ../shown/made; echo $GREETING $HOME'";
         let script = json!([call("run_command", &json!({"command": run})), {"event": "finish"}]);
         let task = service.finish(&json!({"instruction": "x", "script": script})).await;

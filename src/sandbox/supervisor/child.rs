@@ -73,6 +73,7 @@ pub(super) fn main(spec: &Spec, handles: &[OwnedFd; 2], pipe: OwnedFd, parent: P
 
 fn live(spec: &Spec, handles: &[OwnedFd; 2], pipe: &mut std::fs::File, parent: Pid) -> Result<i32, Failure> {
     step("lifeline", rustix::process::set_parent_process_death_signal(Some(Signal::KILL)))?;
+    privileges::go_last();
     if spec.walls.namespaces {
         // SAFETY: no descriptor table is unshared.
         step("mounts", unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) })?;

@@ -24,25 +24,43 @@ const FILES: ABI = ABI::V1;
 const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
 /// What of the machine's `/proc` a program may read where it has none of its own. None of it is about a process but
-/// the command's first one.
+/// the command's first one, and of that one nothing that shows the machine's network.
 const PROC_FILES: &[&str] = &[
-    "/proc/self",
     "/proc/cpuinfo",
     "/proc/filesystems",
     "/proc/loadavg",
     "/proc/meminfo",
+    "/proc/self/auxv",
+    "/proc/self/cgroup",
+    "/proc/self/cmdline",
+    "/proc/self/comm",
+    "/proc/self/environ",
+    "/proc/self/fd",
+    "/proc/self/fdinfo",
+    "/proc/self/io",
+    "/proc/self/limits",
+    "/proc/self/maps",
+    "/proc/self/mountinfo",
+    "/proc/self/smaps",
+    "/proc/self/smaps_rollup",
+    "/proc/self/stat",
+    "/proc/self/statm",
+    "/proc/self/status",
     "/proc/stat",
-    "/proc/uptime",
-    "/proc/version",
+    "/proc/sys/fs",
     "/proc/sys/kernel",
     "/proc/sys/vm",
-    "/proc/sys/fs",
+    "/proc/uptime",
+    "/proc/version",
 ];
 
 /// Puts this process in a domain that only keeps signals in. A process that it forks and that goes into a domain of its
 /// own can then be reached by `kill(-1)`, and nobody outside can.
 pub(super) fn keep_signals_in() -> Result<(), Failure> {
-    let ruleset = Ruleset::default().scope(Scope::Signal).and_then(Ruleset::create).map_err(failed)?;
+    // Every domain forbids files to change their directory, unless it says that they may.
+    let ruleset = Ruleset::default().handle_access(AccessFs::Refer).and_then(|ruleset| ruleset.scope(Scope::Signal));
+    let ruleset = ruleset.and_then(Ruleset::create).map_err(failed)?;
+    let ruleset = allow(ruleset, Path::new("/"), AccessFs::Refer.into())?;
     in_force(ruleset.restrict_self().map_err(failed)?, SCOPES)
 }
 
@@ -72,7 +90,7 @@ pub(super) fn restrict(spec: &Spec, workspace: BorrowedFd<'_>) -> Result<(), Fai
     if namespaces {
         // The root is this command's own: what is seen in it may be listed, and its processes are the only ones.
         ruleset = allow(ruleset, Path::new("/"), AccessFs::ReadDir.into())?;
-        ruleset = allow(ruleset, Path::new("/proc"), AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::ReadDir)?;
+        ruleset = allow(ruleset, Path::new("/proc"), AccessFs::ReadFile | AccessFs::ReadDir)?;
         ruleset = allow(ruleset, &spec.workspace, write)?;
     } else {
         for path in PROC_FILES {

@@ -40,8 +40,6 @@ pub(super) fn limit(limits: &Limits, own_user: bool) -> Result<(), Failure> {
     set(Resource::Nproc, most, most)?;
     // A command gives way to whoever watches over it, and to the service.
     step("priority", rustix::process::setpriority_process(None, COURTESY))?;
-    // When memory runs out, the kernel takes a command and not the service. Not fatal: the watch comes first.
-    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     Ok(())
 }
 
@@ -54,6 +52,11 @@ pub(super) fn go_first() {
         let (policy, lowest) = (libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, libc::sched_param { sched_priority: 1 });
         libc::sched_setscheduler(0, policy, &raw const lowest);
     }
+}
+
+/// When memory runs out, the kernel takes a command and not the service. Not fatal: the watch comes first.
+pub(super) fn go_last() {
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
 }
 
 /// Bounds the processes in a namespace for good, where the kernel counts them for each (since Linux 6.14): it exempts root

@@ -24,6 +24,9 @@ const TEMPORARY_FILES: &str = "100000";
 const READ_ONLY: u64 = (libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV) as u64;
 const WRITABLE: u64 = (libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV) as u64;
 
+/// A device can be written to all the same; what cannot be changed is who may.
+const DEVICE: u64 = (libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC) as u64;
+
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
 const DEVICE_LINKS: &[(&str, &str)] = &[
     ("fd", "/proc/self/fd"),
@@ -55,7 +58,7 @@ pub(super) fn enter(spec: &Spec, workspace: BorrowedFd<'_>) -> Result<(), Failur
         trees.push(take(path, WRITABLE)?);
     }
     for device in DEVICES {
-        trees.push(take(&Path::new("/dev").join(device), 0)?);
+        trees.push(take(&Path::new("/dev").join(device), DEVICE)?);
     }
     let own = take(&spec.workspace, WRITABLE)?;
     if identity(&own.handle)? != identity(workspace)? {
@@ -95,10 +98,11 @@ pub(super) fn enter(spec: &Spec, workspace: BorrowedFd<'_>) -> Result<(), Failur
     step("root", rustix::process::chdir("/"))
 }
 
-/// Takes the kernel's settings out of a command's hands: root's number owns those of its namespaces.
+/// Takes the kernel's settings out of a command's hands: to the kernel, root's number owns them even here.
 pub(super) fn seal_settings() -> Result<(), Failure> {
-    let root = step("proc", rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()))?;
-    again(root.as_fd(), Path::new("proc/sys"), READ_ONLY)
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let proc = step("proc", rustix::fs::open("/proc", flags, Mode::empty()))?;
+    step("proc", set(proc.as_fd(), READ_ONLY, false))
 }
 
 /// A copy of a tree as it is seen here, with what is mounted in it.
@@ -107,9 +111,7 @@ fn take(path: &Path, attributes: u64) -> Result<Tree, Failure> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     let handle = rustix::mount::open_tree(CWD, path, flags).map_err(failed)?;
     let stat = rustix::fs::fstat(&handle).map_err(failed)?;
-    if attributes != 0 {
-        set(handle.as_fd(), attributes, true).map_err(failed)?;
-    }
+    set(handle.as_fd(), attributes, true).map_err(failed)?;
     Ok(Tree { handle, at: path.to_owned(), is_dir: FileType::from_raw_mode(stat.st_mode).is_dir() })
 }
 
@@ -162,6 +164,7 @@ fn cover(root: BorrowedFd<'_>, hidden: &[PathBuf]) -> Result<(), Failure> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let cover = if FileType::from_raw_mode(stat.st_mode).is_dir() { "dir" } else { "file" };
         let cover = rustix::mount::open_tree(&covers, cover, flags).map_err(failed)?;
+        set(cover.as_fd(), READ_ONLY, false).map_err(failed)?;
         attach(cover.as_fd(), root, at).map_err(failed)?;
     }
     Ok(())

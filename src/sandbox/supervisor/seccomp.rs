@@ -80,7 +80,8 @@ const NEVER_HERE: &[c_long] =
 const NEVER_HERE: &[c_long] = &[];
 
 /// Answered as by a kernel that does not have them, so that programs take the older way. `clone3` hides its flags from
-/// a filter, `openat2` the mode of a new file; `io_uring` would make calls that no filter sees.
+/// a filter, `openat2` the mode of a new file; `io_uring` would make calls that no filter sees; the memory of a file without a name
+/// would be in nobody's account.
 const UNKNOWN: &[c_long] = &[
     libc::SYS_clone3,
     libc::SYS_io_uring_setup,
@@ -112,16 +113,20 @@ const SHARED_HERE: &[c_long] = &[libc::SYS_inotify_init];
 #[cfg(not(target_arch = "x86_64"))]
 const SHARED_HERE: &[c_long] = &[];
 
-/// Calls that name a process, and which argument does. Without a process namespace only one's own (0) may be named.
-const NAMES_A_PROCESS: &[(c_long, u8)] = &[
-    (libc::SYS_ioprio_set, 1),
-    (libc::SYS_prlimit64, 0),
-    (libc::SYS_sched_setaffinity, 0),
-    (libc::SYS_sched_setattr, 0),
-    (libc::SYS_sched_setparam, 0),
-    (libc::SYS_sched_setscheduler, 0),
-    (libc::SYS_setpriority, 1),
+/// Calls that name a process, which argument does, and the one that says it is a process's number with the value that
+/// says so. Without a process namespace only one's own (0) may be named.
+const NAMES_A_PROCESS: &[(c_long, u8, Option<(u8, u64)>)] = &[
+    (libc::SYS_ioprio_set, 1, Some((0, IOPRIO_WHO_PROCESS))),
+    (libc::SYS_prlimit64, 0, None),
+    (libc::SYS_sched_setaffinity, 0, None),
+    (libc::SYS_sched_setattr, 0, None),
+    (libc::SYS_sched_setparam, 0, None),
+    (libc::SYS_sched_setscheduler, 0, None),
+    (libc::SYS_setpriority, 1, Some((0, libc::PRIO_PROCESS as u64))),
 ];
+
+/// From `linux/ioprio.h`.
+const IOPRIO_WHO_PROCESS: u64 = 1;
 
 /// All that make a namespace.
 const NEW_NAMESPACES: &[libc::c_int] = &[
@@ -151,8 +156,10 @@ pub(super) fn filters(walls: Walls, network: Network) -> Result<Vec<BpfProgram>>
     rules.insert(libc::SYS_socket, sockets);
     if !walls.namespaces {
         rules.extend(SHARED.iter().chain(SHARED_HERE).map(|number| (*number, Vec::new())));
-        for (number, argument) in NAMES_A_PROCESS {
-            rules.insert(*number, vec![is_none_of(*argument, &[0])?]);
+        for (number, argument, kind) in NAMES_A_PROCESS {
+            let others = is_none_of(*argument, &[0])?;
+            let kinds = kind.map(|(argument, process)| is_none_of(argument, &[process])).transpose()?;
+            rules.insert(*number, std::iter::once(others).chain(kinds).collect());
         }
     }
     let unknown = UNKNOWN.iter().map(|number| (*number, Vec::new())).collect();

@@ -74,11 +74,12 @@ impl<'a> Watch<'a> {
             return Some(Limit::Cpu);
         }
         let proc = self.proc().to_owned();
-        let resident = processes.values().map(|usage| usage.pages * PAGE).sum::<u64>();
+        let shared = if self.spec.walls.namespaces { segments() } else { 0 };
+        let resident = shared + processes.values().map(|usage| usage.pages * PAGE).sum::<u64>();
         // What processes share was counted for each of them: only now it is worth to ask for each one's part.
         if resident > limits.memory {
             let parts = processes.keys().map(|pid| proportional(&proc, *pid)).sum::<Option<u64>>();
-            if parts.is_none_or(|parts| parts > limits.memory) {
+            if parts.is_none_or(|parts| shared + parts > limits.memory) {
                 return Some(Limit::Memory);
             }
         }
@@ -203,6 +204,14 @@ fn proportional(proc: &Path, pid: i32) -> Option<u64> {
     let text = fs::read_to_string(proc.join(pid.to_string()).join("smaps_rollup")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+}
+
+/// The memory in System V segments of this IPC namespace, which is the command's: it stays when nobody is attached.
+fn segments() -> u64 {
+    let text = fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
+    let mut lines = text.lines().map(str::split_ascii_whitespace);
+    let Some(column) = lines.next().and_then(|mut head| head.position(|name| name == "rss")) else { return 0 };
+    lines.filter_map(|mut line| line.nth(column)?.parse::<u64>().ok()).sum()
 }
 
 /// What a process has written to disk, or would have if it had not been removed again at once.
