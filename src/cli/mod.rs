@@ -122,6 +122,7 @@ pub fn main() -> ExitCode {
                     StartError::Config(_)
                         | StartError::Policy(_)
                         | StartError::CodeDir(_)
+                        | StartError::Sandbox(crate::sandbox::StartError::View(_))
                         | StartError::OutputDir { .. }
                 )
             };

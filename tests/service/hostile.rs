@@ -27,7 +27,11 @@ const LIMITS: &[(&str, &str)] = &[
 fn attacks() -> Vec<(&'static str, String, &'static [&'static str])> {
     let python = |code: &str| format!("python3 -c '{code}' {MARK}");
     vec![
-        ("a fork bomb", python("import os\nwhile True:\n  try: os.fork()\n  except OSError: pass"), &["processes"]),
+        (
+            "a fork bomb",
+            python("import os\nwhile True:\n  try: os.fork()\n  except OSError: pass"),
+            &["processes", "memory"],
+        ),
         (
             "2 GB of memory in four processes",
             python("import os,time\nfor i in range(3): os.fork()\nb=bytearray(250<<20)\ntime.sleep(60)"),

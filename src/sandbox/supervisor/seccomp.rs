@@ -80,8 +80,8 @@ const NEVER_HERE: &[c_long] =
 const NEVER_HERE: &[c_long] = &[];
 
 /// Answered as by a kernel that does not have them, so that programs take the older way. `clone3` hides its flags from
-/// a filter, `openat2` the mode of a new file; `io_uring` would make calls that no filter sees; the memory of a file without a name
-/// would be in nobody's account.
+/// a filter, `openat2` the mode of a new file; `io_uring` would make calls that no filter sees; the memory of a file
+/// without a name would be on nobody's account.
 const UNKNOWN: &[c_long] = &[
     libc::SYS_clone3,
     libc::SYS_io_uring_setup,

@@ -18,6 +18,9 @@ use super::super::spec::Spec;
 /// Files that a command may leave in its workspace; they take room on a disk that their length does not show.
 const FILES: u64 = 200_000;
 
+/// Processes that share their memory with each other and are not taken for more than they are.
+const ASKED: usize = 16;
+
 /// A pid may be used again, so what was found to be a stranger's is looked at again after so many looks.
 const STRANGERS_KEPT: u32 = 20;
 
@@ -76,10 +79,12 @@ impl<'a> Watch<'a> {
         let proc = self.proc().to_owned();
         let shared = if self.spec.walls.namespaces { segments() } else { 0 };
         let resident = shared + processes.values().map(|usage| usage.pages * PAGE).sum::<u64>();
-        // What processes share was counted for each of them: only now it is worth to ask for each one's part.
+        // What processes share was counted for each of them: only now it is worth to ask for each one's part, and only of
+        // a few. To tell, the kernel waits for a lock of each process, and a crowd of them can make that take minutes.
         if resident > limits.memory {
-            let parts = processes.keys().map(|pid| proportional(&proc, *pid)).sum::<Option<u64>>();
-            if parts.is_none_or(|parts| shared + parts > limits.memory) {
+            let few = processes.len() <= ASKED;
+            let parts = || processes.keys().map(|pid| proportional(&proc, *pid)).sum::<Option<u64>>();
+            if !few || parts().is_none_or(|parts| shared + parts > limits.memory) {
                 return Some(Limit::Memory);
             }
         }
