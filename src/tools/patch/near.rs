@@ -115,8 +115,9 @@ fn hint(
     cursor: usize,
     effort: &Effort,
 ) -> Hint {
-    let first = |row: &[&str], range| file.search(row, Level::Endings, range, effort).next()?.ok();
-    if let Some(at) = first(old, cursor..file.len()).filter(|_| hunk.reaches_end()) {
+    let search = |row: &[&str], level, range| file.search(row, level, range, effort).next()?.ok();
+    let first = |row: &[&str], range| search(row, Level::Endings, range);
+    if let Some(at) = search(old, Level::Trailing, cursor..file.len()).filter(|_| hunk.reaches_end()) {
         return Hint::NotAtEnd(at + 1);
     }
     if let Some(at) = first(old, 0..cursor) {

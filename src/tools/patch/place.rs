@@ -98,6 +98,12 @@ impl Placer<'_, '_> {
         if let Some(at) = self.by_words(hunk, &row)? {
             return Ok(self.placed(hunk, &row, at, Level::Words, 0));
         }
+        // Without its last line it might fit in the middle, and there git and patch glue two lines together.
+        if hunk.reaches_end()
+            && self.file.search(&row.texts, Level::Trailing, 0..self.file.len(), &self.effort).next().is_some()
+        {
+            return Err(self.nowhere(hunk, &row));
+        }
         let (lead, trail) = hunk.margins();
         let longest = lead.max(trail);
         for fuzz in 1..=MAX_FUZZ.min(longest) {
