@@ -172,12 +172,12 @@ fn compare(cases: usize, mut case: impl FnMut(usize) -> Case) -> Tally {
                 Err(PatchError::Ambiguous { .. } | PatchError::NoContext { .. }) => {
                     tally.refused += usize::from(tool == "git apply");
                 }
-                // Git alone puts a hunk above the one before it.
-                Err(PatchError::NotFound { hint: Hint::OutOfOrder(_), .. }) if tool == "git apply" => {}
                 // They put a last line without newline into the middle, too, glued to the line after it.
                 Err(PatchError::NotFound { hint: Hint::NotAtEnd(_), .. }) => {}
-                // Git alone takes an unchanged last line without newline for one with, and takes the newline away.
-                Err(PatchError::NotFound { hint: Hint::HasNewline(_), .. }) if tool == "git apply" => {}
+                // Git alone puts a hunk above the one before it, and takes away a newline at the end of the file that no
+                // line of the diff removes.
+                Err(PatchError::NotFound { hint: Hint::OutOfOrder(_) | Hint::HasNewline(_), .. })
+                    if tool == "git apply" => {}
                 Err(error) => {
                     panic!("case {turn}, {tool} takes it, but: {error}\n--- target\n{target}--- diff\n{diff}");
                 }
