@@ -51,9 +51,9 @@ fn text() -> impl Strategy<Value = String> {
     prop_oneof![3 => lines, 1 => "(?s).{0,80}"]
 }
 
-/// What `git apply` makes of a file in an empty directory; `None` where it refuses.
+/// What `git apply` makes of a file in an empty directory: its text, or `None` where it is gone.
 #[expect(clippy::disallowed_methods, reason = "git is compared with, not run for a task")]
-fn git(path: &str, old: Option<&str>, diff: &str) -> Option<Option<String>> {
+fn git(path: &str, old: Option<&str>, diff: &str) -> Option<String> {
     use std::io::Write;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join(path);
@@ -66,7 +66,8 @@ fn git(path: &str, old: Option<&str>, diff: &str) -> Option<Option<String>> {
     git.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
     let mut git = git.stdin(std::process::Stdio::piped()).spawn().unwrap();
     git.stdin.take().unwrap().write_all(diff.as_bytes()).unwrap();
-    git.wait().unwrap().success().then(|| std::fs::read_to_string(&file).ok())
+    assert!(git.wait().unwrap().success(), "git refused:\n{diff}");
+    std::fs::read_to_string(&file).ok()
 }
 
 fn edit() -> impl Strategy<Value = (Option<String>, Option<String>)> {
@@ -94,7 +95,7 @@ proptest! {
     fn git_makes_of_the_old_text_the_new_one((old, new) in edit()) {
         let diff = unified("f", old.as_deref(), new.as_deref());
         prop_assume!(!diff.is_empty());
-        prop_assert_eq!(git("f", old.as_deref(), &diff), Some(new), "{}", diff);
+        prop_assert_eq!(git("f", old.as_deref(), &diff), new, "{}", diff);
     }
 
     #[test]
@@ -102,6 +103,6 @@ proptest! {
         prop_assume!(path.split('/').all(|part| !matches!(part.to_ascii_lowercase().trim_end_matches([' ', '.']), "" | ".git")));
         prop_assume!(path.len() < 60);
         let diff = unified(&path, old, Some("b\n"));
-        prop_assert_eq!(git(&path, old, &diff), Some(Some("b\n".to_owned())), "{}", diff);
+        prop_assert_eq!(git(&path, old, &diff), Some("b\n".to_owned()), "{}", diff);
     }
 }

@@ -139,6 +139,8 @@ pub enum Hint {
     Applied(usize),
     /// It fits at this line, but says that the file ends with it.
     NotAtEnd(usize),
+    /// It fits at this line, at the end of the file, but says that no newline ends it.
+    HasNewline(usize),
     /// It fits at this line, but above the end of the hunk before it.
     OutOfOrder(usize),
 }
@@ -154,6 +156,10 @@ impl Hint {
             Self::NotAtEnd(line) => format!(
                 "\nThese lines stand at line {line}, but `\\ No newline at end of file` says that the file ends with \
                  them, and it does not: leave that line out."
+            ),
+            Self::HasNewline(line) => format!(
+                "\nThese lines stand at line {line}, at the end of the file, but `\\ No newline at end of file` says that no \
+                 newline ends it, and one does: leave that line out."
             ),
             Self::OutOfOrder(line) => format!(
                 "\nIt would fit at line {line}, but that is not below the hunk before it: hunks must follow the order \

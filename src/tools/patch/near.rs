@@ -115,9 +115,11 @@ fn hint(
     cursor: usize,
     effort: &Effort,
 ) -> Hint {
-    let first = |row: &[&str], range| file.search(row, Level::Endings, range, effort).next()?.ok();
-    if let Some(at) = first(old, cursor..file.len()).filter(|_| hunk.reaches_end()) {
-        return Hint::NotAtEnd(at + 1);
+    let search = |row: &[&str], level, range| file.search(row, level, range, effort).next()?.ok();
+    let first = |row: &[&str], range| search(row, Level::Endings, range);
+    if let Some(at) = search(old, Level::Trailing, cursor..file.len()).filter(|_| hunk.reaches_end()) {
+        let at_end = at + old.len() == file.len();
+        return if at_end { Hint::HasNewline(at + 1) } else { Hint::NotAtEnd(at + 1) };
     }
     if let Some(at) = first(old, 0..cursor) {
         return Hint::OutOfOrder(at + 1);

@@ -98,6 +98,13 @@ impl Placer<'_, '_> {
         if let Some(at) = self.by_words(hunk, &row)? {
             return Ok(self.placed(hunk, &row, at, Level::Words, 0));
         }
+        // Without its last line it might fit in the middle, where git and patch glue two lines together, or at an end with
+        // a newline, which git takes away.
+        if hunk.reaches_end()
+            && self.file.search(&row.texts, Level::Trailing, 0..self.file.len(), &self.effort).next().is_some()
+        {
+            return Err(self.nowhere(hunk, &row));
+        }
         let (lead, trail) = hunk.margins();
         let longest = lead.max(trail);
         for fuzz in 1..=MAX_FUZZ.min(longest) {
@@ -330,7 +337,8 @@ impl<'h> Row<'h> {
     /// Whether what the hunk says of the last newline agrees with the place.
     fn may_end(&self, file: &File<'_>, at: usize, level: Level) -> bool {
         let at_end = at + self.texts.len() == file.len();
-        if at_end { level != Level::Exact || self.ends == file.ends } else { !self.reaches_end }
+        let silent = self.ends && level != Level::Exact;
+        if at_end { silent || self.ends == file.ends } else { !self.reaches_end }
     }
 }
 

@@ -75,7 +75,7 @@ fn rows() -> Vec<Row> {
             failed("文件不存在"), failed("../none.txt: this path leads out of the workspace")),
         row("a directory is a failure that says so",
             read(json!({"file_path": "directory"})),
-            failed("[Errno 21] Is a directory: '/app/code/directory'"), failed("directory: is not a regular file")),
+            failed("[Errno 21] Is a directory: '/app/code/directory'"), failed("directory: is a directory, not a regular file")),
         row("a file that is not UTF-8 is a failure that says so",
             read(json!({"file_path": "latin.txt"})),
             failed("'utf-8' codec can't decode byte 0xe9 in position 3: invalid continuation byte"), failed("latin.txt: is not UTF-8 text")),

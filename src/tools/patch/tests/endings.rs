@@ -72,3 +72,18 @@ fn a_byte_order_mark_is_kept_and_does_not_hide_the_first_line() {
     assert_eq!(patched(&text, &format!("@@ -1,2 +1,2 @@\n-{BOM}a\n+a\n b\n")), "a\nb\n");
     assert_eq!(patched(&text, &format!("@@ -1,2 +1,2 @@\n {BOM}a\n-b\n+X\n")), format!("{BOM}a\nX\n"));
 }
+
+#[test]
+fn a_hunk_for_the_end_of_the_file_is_not_fitted_into_the_middle_by_fuzz() {
+    // Git takes it and glues the lines together: `l6l7`.
+    let error = refused(TEN, "@@ -3,4 +3,4 @@\n l3\n-l4\n+X\n l5\n l6\n\\ No newline at end of file\n");
+    assert!(matches!(error, PatchError::NotFound { hint: Hint::NotAtEnd(3), .. }), "{error}");
+}
+
+#[test]
+fn a_newline_that_no_line_of_the_diff_removes_is_not_removed() {
+    // Git takes it and cuts the newline off, patch refuses.
+    let error = refused("a\nb\nc\n", "@@ -1,3 +1,3 @@\n a\n-b\n+X\n c\n\\ No newline at end of file\n");
+    assert!(matches!(error, PatchError::NotFound { hint: Hint::HasNewline(1), .. }), "{error}");
+    assert!(error.to_string().contains("leave that line out"), "{error}");
+}

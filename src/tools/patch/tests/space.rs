@@ -52,7 +52,7 @@ fn line_endings_and_a_missing_last_newline_stay() {
 #[test]
 fn a_difference_behind_the_quotation_is_quoted_by_itself() {
     let lines: Vec<String> = (0..30).map(|at| format!("line {at} of the file\n")).collect();
-    let old: String = lines.iter().map(|line| format!(" {}", line.replace("27 of", "27 in"))).collect();
+    let old = lines.concat().replace("27 of", "27 in").replace("line", " line");
     let words = refused(&lines.concat(), &format!("@@ -1,30 +1,31 @@\n{old}+x\n")).to_string();
     assert!(words.contains("first difference is at line 28: the file has\n    28|line 27 of the file\n"), "{words}");
     assert!(words.contains("\nand the patch\n    line 27 in the file"), "{words}");
