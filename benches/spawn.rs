@@ -21,16 +21,14 @@ const ROUNDS: usize = 5;
 
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
-    match (arguments.next().as_deref(), arguments.next()) {
-        (Some(kind @ ("namespaces" | "landlock")), Some(megabytes)) => measure(kind, megabytes.parse().unwrap()),
-        _ => {
-            println!("walls       memory   bare spawn   ours      ratio   ours, by the clock");
-            for kind in ["namespaces", "landlock"] {
-                for megabytes in ["10", "1000"] {
-                    let me = std::env::current_exe().unwrap();
-                    assert!(std::process::Command::new(me).args([kind, megabytes]).status().unwrap().success());
-                }
-            }
+    if let (Some(kind), Some(megabytes)) = (arguments.next(), arguments.next()) {
+        return measure(&kind, megabytes.parse().unwrap());
+    }
+    println!("walls       memory   bare spawn   ours      ratio   ours, by the clock");
+    for kind in ["namespaces", "landlock"] {
+        for megabytes in ["10", "1000"] {
+            let me = std::env::current_exe().unwrap();
+            assert!(std::process::Command::new(me).args([kind, megabytes]).status().unwrap().success());
         }
     }
 }
@@ -53,7 +51,7 @@ fn measure(kind: &str, megabytes: usize) {
                 command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
                 assert!(command.output().await.unwrap().status.success());
             }
-            bare.push((processor_time() - before) / COMMANDS);
+            bare.push(processor_time().saturating_sub(before) / COMMANDS);
             let (before, started) = (processor_time(), Instant::now());
             for _ in 0..COMMANDS {
                 let directory = || File::open(home.path()).unwrap().into();
@@ -67,7 +65,7 @@ fn measure(kind: &str, megabytes: usize) {
                 let ran = sandbox.execute(command, &CancellationToken::new()).await.unwrap();
                 assert_eq!(ran.returncode, 0);
             }
-            ours.push((processor_time() - before) / COMMANDS);
+            ours.push(processor_time().saturating_sub(before) / COMMANDS);
             clock.push(started.elapsed() / COMMANDS);
         }
         let (bare, ours, clock) = (median(bare), median(ours), median(clock));

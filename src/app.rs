@@ -91,6 +91,7 @@ pub enum StartError {
 
 /// Builds the service. With `only`, it runs that task and leaves all others in the queue.
 pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartError> {
+    sandbox::hide_this_process();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let toolbox = Arc::new(toolbox(config).await?);
     toolbox.workspace(None).map_err(StartError::CodeDir)?;

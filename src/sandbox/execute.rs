@@ -176,7 +176,7 @@ impl Sandbox {
         let temporary = Temporary((!spec.walls.namespaces).then(|| spec.temporary.clone()));
         let (ours, theirs) = StdUnixStream::pair()?;
         let text = serde_json::to_vec(&spec).map_err(io::Error::other)?;
-        wire::send_head(&ours, text.len(), &[command.workspace.as_fd(), command.directory.as_fd()])?;
+        wire::send_head(&ours, text.len(), [command.workspace.as_fd(), command.directory.as_fd()])?;
         ours.set_nonblocking(true)?;
         let mut control = UnixStream::from_std(ours)?;
         let mut child = self.spawn(theirs)?;

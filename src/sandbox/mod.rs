@@ -139,3 +139,11 @@ impl Sandbox {
         &self.status
     }
 }
+
+/// Keeps others of the same user from reading this process's environment, memory and open files. A command is kept from
+/// them by its walls as well; this holds for whatever else may run, and where the walls are off.
+pub fn hide_this_process() {
+    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "the service's environment can be read by its own user");
+    }
+}

@@ -106,7 +106,7 @@ mod tests {
             at = open(&at, "d").unwrap();
         }
         let closed = tree.join("d/d");
-        std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o000)).unwrap();
         remove_tree(&tree).unwrap();
         assert!(!tree.exists() && kept.exists());
         remove_tree(&tree).unwrap();

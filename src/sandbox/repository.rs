@@ -110,14 +110,14 @@ impl Snapshot {
         }
         snapshot.0.push((git.to_owned(), Thing::Directory));
         for name in NAMES {
-            snapshot.add(workspace, git.join(name), &mut 0)?;
+            snapshot.add(workspace, &git.join(name), &mut 0)?;
         }
         snapshot.0.sort_by(|(a, _), (b, _)| a.cmp(b));
         Ok(snapshot)
     }
 
-    fn add(&mut self, workspace: &Dir, path: PathBuf, bytes: &mut u64) -> io::Result<()> {
-        let Some(thing) = kind(workspace, &path)? else { return Ok(()) };
+    fn add(&mut self, workspace: &Dir, path: &Path, bytes: &mut u64) -> io::Result<()> {
+        let Some(thing) = kind(workspace, path)? else { return Ok(()) };
         if let Thing::File { content, .. } = &thing {
             *bytes += content.len() as u64;
         }
@@ -125,10 +125,10 @@ impl Snapshot {
             return Err(io::Error::other("there is too much in .git/hooks to be looked after"));
         }
         let is_dir = thing == Thing::Directory;
-        self.0.push((path.clone(), thing));
+        self.0.push((path.to_owned(), thing));
         if is_dir {
-            for entry in workspace.read_dir(&path)? {
-                self.add(workspace, path.join(entry?.file_name()), bytes)?;
+            for entry in workspace.read_dir(path)? {
+                self.add(workspace, &path.join(entry?.file_name()), bytes)?;
             }
         }
         Ok(())

@@ -15,10 +15,10 @@ use super::spec::Spec;
 const LONGEST: u64 = 64 * 1024 * 1024;
 
 /// Sends the length and the handles: few bytes, which a new connection always takes. The spec itself follows.
-pub(super) fn send_head(socket: impl AsFd, length: usize, handles: &[BorrowedFd<'_>; 2]) -> io::Result<()> {
+pub(super) fn send_head(socket: impl AsFd, length: usize, handles: [BorrowedFd<'_>; 2]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    control.push(SendAncillaryMessage::ScmRights(handles));
+    control.push(SendAncillaryMessage::ScmRights(&handles));
     let length = (length as u64).to_ne_bytes();
     rustix::net::sendmsg(socket, &[IoSlice::new(&length)], &mut control, SendFlags::empty())?;
     Ok(())

@@ -61,7 +61,7 @@ pub(super) fn keep_signals_in() -> Result<(), Failure> {
     let ruleset = Ruleset::default().handle_access(AccessFs::Refer).and_then(|ruleset| ruleset.scope(Scope::Signal));
     let ruleset = ruleset.and_then(Ruleset::create).map_err(failed)?;
     let ruleset = allow(ruleset, Path::new("/"), AccessFs::Refer.into())?;
-    in_force(ruleset.restrict_self().map_err(failed)?, SCOPES)
+    in_force(&ruleset.restrict_self().map_err(failed)?, SCOPES)
 }
 
 /// Confines this process, and what it starts, for good.
@@ -99,7 +99,7 @@ pub(super) fn restrict(spec: &Spec, workspace: BorrowedFd<'_>) -> Result<(), Fai
         ruleset = ruleset.add_rule(PathBeneath::new(workspace, write)).map_err(failed)?;
     }
     ruleset = allow(ruleset, &spec.temporary, write)?;
-    in_force(ruleset.restrict_self().map_err(failed)?, if namespaces { FILES } else { SCOPES })
+    in_force(&ruleset.restrict_self().map_err(failed)?, if namespaces { FILES } else { SCOPES })
 }
 
 fn allow(ruleset: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Result<RulesetCreated, Failure> {
@@ -118,7 +118,7 @@ fn allow_if_there(ruleset: RulesetCreated, path: &Path, access: BitFlags<AccessF
 }
 
 /// The crate does what the kernel can and says what that was: here it has to be enough.
-fn in_force(status: RestrictionStatus, least: ABI) -> Result<(), Failure> {
+fn in_force(status: &RestrictionStatus, least: ABI) -> Result<(), Failure> {
     match status.landlock {
         LandlockStatus::Available { effective_abi, .. }
             if effective_abi >= least && status.ruleset != RulesetStatus::NotEnforced && status.no_new_privs =>

@@ -75,6 +75,7 @@ fn step<T>(step: &'static str, done: rustix::io::Result<T>) -> Result<T, Failure
 }
 
 /// How it came to its end.
+#[derive(Clone, Copy)]
 enum Cause {
     Itself,
     Limit(Limit),
@@ -294,7 +295,7 @@ impl Told {
             }
             _ => {}
         }
-        let raw = supervised.status.filter(|_| !supervised.namespaces).map(|status| status.as_raw());
+        let raw = supervised.status.filter(|_| !supervised.namespaces).map(WaitStatus::as_raw);
         Ok(ended(raw, cause))
     }
 }
@@ -305,10 +306,9 @@ fn ended(status: Option<i32>, cause: Cause) -> Report {
     let returncode = if libc::WIFSIGNALED(status) { -libc::WTERMSIG(status) } else { libc::WEXITSTATUS(status) };
     let limit = match cause {
         Cause::Limit(limit) => Some(limit),
-        Cause::Stopped => None,
         Cause::Itself if returncode == -libc::SIGXCPU => Some(Limit::Cpu),
         Cause::Itself if returncode == -libc::SIGXFSZ => Some(Limit::FileSize),
-        Cause::Itself => None,
+        Cause::Stopped | Cause::Itself => None,
     };
     let returncode = if matches!(cause, Cause::Itself) { returncode } else { -libc::SIGKILL };
     Report::Ended { returncode, limit, stopped: matches!(cause, Cause::Stopped) }

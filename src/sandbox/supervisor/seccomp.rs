@@ -113,9 +113,12 @@ const SHARED_HERE: &[c_long] = &[libc::SYS_inotify_init];
 #[cfg(not(target_arch = "x86_64"))]
 const SHARED_HERE: &[c_long] = &[];
 
-/// Calls that name a process, which argument does, and the one that says it is a process's number with the value that
-/// says so. Without a process namespace only one's own (0) may be named.
-const NAMES_A_PROCESS: &[(c_long, u8, Option<(u8, u64)>)] = &[
+/// A call that names a process, which argument does, and the one that says it is a process's number with the value that
+/// says so.
+type NamesAProcess = (c_long, u8, Option<(u8, u64)>);
+
+/// Without a process namespace only one's own (0) may be named.
+const NAMES_A_PROCESS: &[NamesAProcess] = &[
     (libc::SYS_ioprio_set, 1, Some((0, IOPRIO_WHO_PROCESS))),
     (libc::SYS_prlimit64, 0, None),
     (libc::SYS_sched_setaffinity, 0, None),
@@ -164,7 +167,7 @@ pub(super) fn filters(walls: Walls, network: Network) -> Result<Vec<BpfProgram>>
     }
     let unknown = UNKNOWN.iter().map(|number| (*number, Vec::new())).collect();
     let mut filters = vec![compile(rules, libc::EPERM)?, compile(unknown, libc::ENOSYS)?];
-    filters.extend(foreign_numbers());
+    filters.push(foreign_numbers());
     Ok(filters)
 }
 
@@ -227,21 +230,25 @@ fn compile(rules: Rules, errno: libc::c_int) -> Result<BpfProgram> {
 
 /// The x32 numbers name the same calls a second time, past the filters above.
 #[cfg(target_arch = "x86_64")]
-fn foreign_numbers() -> Option<BpfProgram> {
+fn foreign_numbers() -> BpfProgram {
     const X32: u32 = 0x4000_0000;
-    let instruction = |code: u32, jt, jf, k| seccompiler::sock_filter { code: code as u16, jt, jf, k };
-    Some(vec![
+    vec![
         // The number of the call is the first word of what a filter sees.
         instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
         instruction(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, X32),
         instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs()),
         instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ])
+    ]
+}
+
+fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> seccompiler::sock_filter {
+    // All codes are below 256.
+    seccompiler::sock_filter { code: u16::try_from(code).unwrap_or_default(), jt, jf, k }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn foreign_numbers() -> Option<BpfProgram> {
-    None
+fn foreign_numbers() -> BpfProgram {
+    vec![instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW)]
 }
 
 fn is(argument: u8, value: impl Into<u64>) -> Result<SeccompRule> {
