@@ -113,18 +113,10 @@ impl Sandbox {
         let name = command.argv.first().cloned().unwrap_or_default();
         let programs = candidates(&name, &self.path);
         let mut spec = self.spec(&command, Job::Run { programs, argv: command.argv.clone() })?;
-        // Held until everything is over: what cannot be written need not be looked after.
-        let repository = if self.walls.namespaces {
-            None
-        } else {
-            Some(
-                self.repositories
-                    .hold(&command.workspace)
-                    .map_err(|error| ExecuteError::Workspace(error.to_string()))?,
-            )
-        };
+        let repository = self.repositories.hold(&command.workspace);
+        let repository = repository.map_err(|error| ExecuteError::Workspace(error.to_string()))?;
         let ran = self.supervise(&mut spec, command, stop).await;
-        let put_back = repository.is_some_and(super::repository::Held::release);
+        let put_back = repository.release();
         ran.map(|ran| Execution { put_back, ..ran }).map_err(|error| self.explain(error, &name))
     }
 

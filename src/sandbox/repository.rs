@@ -1,5 +1,5 @@
-//! Looks after what a repository would run later, outside: where no mount keeps commands from writing it, it is put back
-//! when they are over.
+//! Looks after what a repository would run later, outside: what a command has changed of it is put back when it is over.
+//! A private root keeps what is there from being written in the first place; what was not there can still be made.
 //!
 //! Several commands may work in one workspace at a time. What the first one found is what the last one leaves; so none of
 //! them can make another's handiwork look like the way it always was.
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cap_std::fs::{Dir, MetadataExt, PermissionsExt};
 
 /// What is looked after, in `.git`. The mounts in `supervisor/root.rs` protect the same.
-const NAMES: &[&str] = &["hooks", "config", "config.worktree"];
+const NAMES: &[&str] = &["hooks", "config", "config.worktree", "commondir"];
 
 /// More than any repository has in them; a command would not be run rather than run unwatched.
 const MOST_FILES: usize = 1000;

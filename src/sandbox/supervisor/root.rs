@@ -37,7 +37,7 @@ const DEVICE_LINKS: &[(&str, &str)] = &[
 ];
 
 /// What of a repository would be run later, outside, by somebody else.
-const PROTECTED: &[&str] = &["hooks", "config", "config.worktree"];
+const PROTECTED: &[&str] = &["hooks", "config", "config.worktree", "commondir"];
 
 /// A tree that is to be put somewhere.
 struct Tree {

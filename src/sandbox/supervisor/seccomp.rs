@@ -87,6 +87,7 @@ const UNKNOWN: &[c_long] = &[
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
+    libc::SYS_memfd_create,
     libc::SYS_openat2,
 ];
 
