@@ -51,7 +51,7 @@ const WORK: &[(&str, &[&str], &str)] = &[
     (".", &["node", "--test", "--test-reporter=dot", "sum.test.js"], "node"),
     ("crate", &["cargo", "build", "--offline", "-q"], "cargo"),
     ("crate", &["cargo", "run", "--offline", "-q"], "cargo"),
-    ("crate", &["cargo", "test", "--offline", "-q"], "cargo"),
+    ("crate", &["cargo", "test", "--offline", "-q", "--", "--test-threads=1"], "cargo"),
 ];
 
 /// What only namespaces give back.

@@ -1,7 +1,6 @@
 //! What holds for every command.
 
 use std::sync::LazyLock;
-use std::time::Instant;
 
 use proptest::prelude::*;
 
@@ -91,21 +90,4 @@ proptest! {
             prop_assert!(BUILT_IN.check("", &["bash".into(), "-lc".into(), script]).is_err());
         }
     }
-}
-
-/// `cargo test --release --lib policy -- --ignored --nocapture cheap` prints what a check costs.
-#[test]
-#[ignore = "a measurement"]
-fn a_check_is_cheap() {
-    for command in ["cargo test --lib", "env A=b timeout 9 bash -lc 'cd x && npm --prefix . run build | tail -n 5'"] {
-        let argv = shlex::split(command).unwrap();
-        let started = Instant::now();
-        for _ in 0..100_000 {
-            BUILT_IN.check(command, &argv).unwrap();
-        }
-        eprintln!("{:?} {command}", started.elapsed() / 100_000);
-    }
-    let started = Instant::now();
-    drop(built_in());
-    eprintln!("{:?} to load the built-in rules", started.elapsed());
 }
