@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::capture::{Capture, Captured};
 use super::limits::Limit;
+use super::repository::Repository;
 use super::spec::{EXEC, Job, Report, Spec};
 use super::{Sandbox, supervisor, wire};
 
@@ -62,8 +63,8 @@ pub struct Execution {
     pub stderr: Captured,
     /// How long it took.
     pub took: Duration,
-    /// Whether it changed what a repository would run later, and that was put back.
-    pub put_back: bool,
+    /// What became of what a repository would run later.
+    pub repository: Repository,
 }
 
 /// Why a command did not start, or what became of it is not known.
@@ -112,12 +113,12 @@ impl Sandbox {
     pub async fn execute(&self, command: Command, stop: &CancellationToken) -> Result<Execution, ExecuteError> {
         let name = command.argv.first().cloned().unwrap_or_default();
         let programs = candidates(&name, &self.path);
-        let mut spec = self.spec(&command, Job::Run { programs, argv: command.argv.clone() })?;
         let repository = self.repositories.hold(&command.workspace);
         let repository = repository.map_err(|error| ExecuteError::Workspace(error.to_string()))?;
+        let mut spec = self.spec(&command, Job::Run { programs, argv: command.argv.clone() })?;
         let ran = self.supervise(&mut spec, command, stop).await;
-        let put_back = repository.release();
-        ran.map(|ran| Execution { put_back, ..ran }).map_err(|error| self.explain(error, &name))
+        let repository = repository.release();
+        ran.map(|ran| Execution { repository, ..ran }).map_err(|error| self.explain(error, &name))
     }
 
     /// What a supervisor is told about a command.
@@ -218,7 +219,7 @@ impl Sandbox {
                 stdout: finish(&stdout),
                 stderr: finish(&stderr),
                 took: started.elapsed(),
-                put_back: false,
+                repository: Repository::Unchanged,
             }),
             Report::Failed { step, error, errno } if step == EXEC => Err(match errno {
                 Some(libc::ENOENT | libc::ENOTDIR) => ExecuteError::NotFound(String::new()),

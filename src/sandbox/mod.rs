@@ -35,6 +35,7 @@ use serde::Serialize;
 pub use capture::Captured;
 pub use execute::{Command, ExecuteError, Execution};
 pub use limits::{Limit, Limits};
+pub use repository::Repository;
 pub use selftest::StartError;
 pub use spec::Network;
 pub use view::{Private, ViewError};

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags};
@@ -11,7 +11,12 @@ use rustix::io::Errno;
 /// Removes `path` if it is a directory. A tree may be deeper than there are descriptors or stack, and its directories
 /// may be closed to their owner: so no way leads down more than one level, and what lies below is brought up.
 pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
-    let top = match open(CWD, path) {
+    remove_tree_at(CWD, path)
+}
+
+/// The same, from the handle of the directory it lies in.
+pub(super) fn remove_tree_at(at: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let top = match open(at, path) {
         Err(Errno::NOENT) => return Ok(()),
         opened => opened?,
     };
@@ -29,7 +34,7 @@ pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
             }
         }
     }
-    rustix::fs::unlinkat(CWD, path, AtFlags::REMOVEDIR)?;
+    rustix::fs::unlinkat(at, path, AtFlags::REMOVEDIR)?;
     Ok(())
 }
 

@@ -11,7 +11,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cap_std::fs::{Dir, MetadataExt, PermissionsExt};
+use cap_std::fs::{Dir, MetadataExt, OpenOptionsExt, PermissionsExt};
+
+use super::remove::remove_tree_at;
 
 /// What is looked after, in `.git`. The mounts in `supervisor/root.rs` protect the same.
 const NAMES: &[&str] = &["hooks", "config", "config.worktree", "commondir"];
@@ -37,6 +39,17 @@ pub(super) struct Held {
     all: Repositories,
     key: Key,
     workspace: Option<Dir>,
+}
+
+/// What became of a repository's hooks and config while a command ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repository {
+    /// They are as they were.
+    Unchanged,
+    /// They were changed, and put back.
+    PutBack,
+    /// They were changed, and could not be put back.
+    Changed,
 }
 
 /// What there was: by its path from the workspace, sorted, so that a directory comes before what is in it.
@@ -67,25 +80,27 @@ impl Repositories {
 }
 
 impl Held {
-    /// Puts back what has changed; whether anything had.
-    pub(super) fn release(mut self) -> bool {
+    /// Puts back what has changed.
+    pub(super) fn release(mut self) -> Repository {
         self.put_back()
     }
 
-    fn put_back(&mut self) -> bool {
-        let Some(dir) = self.workspace.take() else { return false };
+    fn put_back(&mut self) -> Repository {
+        let Some(dir) = self.workspace.take() else { return Repository::Unchanged };
         let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(watched) = all.get_mut(&self.key) else { return false };
+        let Some(watched) = all.get_mut(&self.key) else { return Repository::Unchanged };
         watched.commands -= 1;
         let before = watched.before.clone();
         let changed = Snapshot::of(&dir).map_or(true, |now| now != before);
+        let mut done = if changed { Repository::PutBack } else { Repository::Unchanged };
         if changed && let Err(error) = before.restore(&dir) {
             tracing::error!(%error, "a command changed a repository's hooks or config, and they could not be put back");
+            done = Repository::Changed;
         }
         if watched.commands == 0 {
             all.remove(&self.key);
         }
-        changed
+        done
     }
 }
 
@@ -145,6 +160,10 @@ impl Snapshot {
             remove(workspace, git)?;
         }
         if self.holds_dir(git) {
+            if kind(workspace, git)? == Some(Thing::Directory) {
+                // Whoever closed it had the same rights as this process.
+                workspace.set_permissions(git, cap_std::fs::Permissions::from_mode(0o755))?;
+            }
             for name in NAMES {
                 remove(workspace, &git.join(name))?;
             }
@@ -193,14 +212,27 @@ fn kind(workspace: &Dir, path: &Path) -> io::Result<Option<Thing>> {
     if metadata.size() > MOST_BYTES {
         return Err(io::Error::other(format!("{} is too large to be looked after", path.display())));
     }
+    // A pipe may have come in its place, and to open one would be to wait for its other end.
+    let mut options = cap_std::fs::OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NONBLOCK);
+    let file = workspace.open_with(path, &options)?;
+    if !file.metadata()?.is_file() {
+        return Ok(None);
+    }
     let mut content = Vec::new();
-    workspace.open(path)?.take(MOST_BYTES).read_to_end(&mut content)?;
+    file.take(MOST_BYTES).read_to_end(&mut content)?;
     Ok(Some(Thing::File { mode: metadata.mode() & 0o7777, content }))
 }
 
 fn remove(workspace: &Dir, path: &Path) -> io::Result<()> {
     match workspace.symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => workspace.remove_dir_all(path),
+        // The directory above is opened as one that lies in the workspace; from there on no link is followed.
+        Ok(metadata) if metadata.is_dir() => match (path.parent(), path.file_name()) {
+            (Some(above), Some(name)) if !above.as_os_str().is_empty() => {
+                remove_tree_at(workspace.open_dir(above)?.as_fd(), Path::new(name))
+            }
+            _ => remove_tree_at(workspace.as_fd(), path),
+        },
         Ok(_) => workspace.remove_file(path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
@@ -250,14 +282,29 @@ mod tests {
                 fs::remove_dir_all(git.join("hooks")).unwrap();
                 symlink("/etc", git.join("hooks")).unwrap();
             },
+            |git| {
+                fs::write(git.join("hooks/pre-commit.sample"), "evil").unwrap();
+                for dir in ["hooks", ""] {
+                    let closed = std::os::unix::fs::PermissionsExt::from_mode(0o555);
+                    fs::set_permissions(git.join(dir), closed).unwrap();
+                }
+            },
+            |git| {
+                let mut at = fs::File::open(git.join("hooks")).unwrap();
+                for _ in 0..5000 {
+                    rustix::fs::mkdirat(&at, "d", rustix::fs::Mode::RWXU).unwrap();
+                    let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+                    at = rustix::fs::openat(&at, "d", flags, rustix::fs::Mode::empty()).unwrap().into();
+                }
+            },
         ];
         for (number, attack) in attacks.iter().enumerate() {
             let held = Repositories::default().hold(&handle).unwrap();
             attack(&git);
-            assert!(held.release(), "attack {number} was not seen");
+            assert_eq!(held.release(), Repository::PutBack, "attack {number} was not seen");
             assert_eq!(state(&home), before, "attack {number}");
         }
-        assert!(!Repositories::default().hold(&handle).unwrap().release());
+        assert_eq!(Repositories::default().hold(&handle).unwrap().release(), Repository::Unchanged);
     }
 
     #[test]
@@ -267,7 +314,7 @@ mod tests {
         let first = all.hold(&handle).unwrap();
         fs::write(&config, "evil").unwrap();
         let second = all.hold(&handle).unwrap();
-        assert!(first.release());
+        assert_eq!(first.release(), Repository::PutBack);
         assert_eq!(fs::read_to_string(&config).unwrap(), "[core]\n");
         fs::write(&config, "evil").unwrap();
         drop(second);

@@ -78,6 +78,16 @@ impl View {
             None => Ok(()),
         };
         refuse(code_dir)?;
+        // Beside the workspace that a command is for lie those of others.
+        let others = ("CODE_DIR", code_dir.to_owned());
+        let private = &[private, std::slice::from_ref(&others)].concat();
+        let exposed = |path: &Path| private.iter().find(|(_, private)| private.starts_with(path));
+        let refuse = |path: &Path| match exposed(path) {
+            Some((variable, private)) => {
+                Err(ViewError::Exposed { variable, private: private.clone(), path: path.to_owned() })
+            }
+            None => Ok(()),
+        };
         let mut view = Self {
             system: Vec::new(),
             links: Vec::new(),

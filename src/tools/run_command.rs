@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::workspace::Workspace;
 use super::{Toolbox, failure};
 use crate::domain::{Json, millis};
-use crate::sandbox::{Command, Execution, Limit, Limits};
+use crate::sandbox::{Command, Execution, Limit, Limits, Repository};
 
 pub(super) const NAME: &str = "run_command";
 
@@ -96,7 +96,7 @@ fn prepare(toolbox: &Toolbox, workspace: &Workspace, arguments: &Arguments) -> R
 }
 
 fn output(execution: Execution, timeout: Duration, limits: &Limits) -> Output {
-    let Execution { returncode, limit, stopped, stdout, stderr, took, put_back } = execution;
+    let Execution { returncode, limit, stopped, stdout, stderr, took, repository } = execution;
     let failed = returncode != 0;
     let said = || LIMITS_SAID.iter().find(|(text, _)| stderr.text.contains(text)).map(|(_, limit)| *limit);
     let limit = limit.or_else(|| said().filter(|_| failed && !stopped));
@@ -109,8 +109,10 @@ fn output(execution: Execution, timeout: Duration, limits: &Limits) -> Output {
     } else if failed && refused() {
         messages.push(DENIED.to_owned());
     }
-    if put_back {
-        messages.push(PUT_BACK.to_owned());
+    match repository {
+        Repository::Unchanged => {}
+        Repository::PutBack => messages.push(PUT_BACK.to_owned()),
+        Repository::Changed => messages.push(CHANGED.to_owned()),
     }
     Output {
         status: if failed { "failure" } else { "success" },
@@ -140,6 +142,8 @@ const DENIED: &str = "the sandbox may have refused something: a command sees its
 system, no other files and no network, and cannot write .git/hooks and .git/config; trying again does not help";
 
 const PUT_BACK: &str = "changes to .git/hooks or .git/config were undone: they would be run outside the sandbox";
+
+const CHANGED: &str = "the command changed .git/hooks or .git/config, which must not be, and that could not be undone";
 
 /// How a program says that it was stopped by a limit which does not kill it.
 const LIMITS_SAID: &[(&str, Limit)] = &[

@@ -30,7 +30,8 @@ pub(super) fn limit(limits: &Limits, own_user: bool) -> Result<(), Failure> {
     set(Resource::Cpu, cpu, cpu + 1)?;
     set(Resource::Fsize, limits.file_size, limits.file_size)?;
     set(Resource::Nofile, limits.open_files, limits.open_files)?;
-    set(Resource::Core, 0, 0)?;
+    // Zero would still hand a crash to a program outside, where the system is set up so; one does not.
+    set(Resource::Core, 1, 1)?;
     // A net under the watch: what one process can take between two looks.
     set(Resource::Data, limits.memory.saturating_mul(2), limits.memory.saturating_mul(2))?;
     // The kernel counts all processes of the user, in a user namespace of its own those in it. Outside one, what runs on

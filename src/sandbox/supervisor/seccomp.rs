@@ -154,7 +154,9 @@ pub(super) fn filters(walls: Walls, network: Network) -> Result<Vec<BpfProgram>>
     // To ask for one's own, and to have the usual one, is no harm.
     rules.insert(libc::SYS_personality, vec![is_none_of(0, &[0, u64::from(u32::MAX)])?]);
     rules.extend(privileged_files()?);
-    rules.insert(libc::SYS_socketpair, vec![is_none_of(0, &[libc::AF_UNIX as u64])?]);
+    rules.insert(libc::SYS_socketpair, socket_pairs(walls)?);
+    // A process that hides what it does hides what it has written.
+    rules.insert(libc::SYS_prctl, vec![is(0, libc::PR_SET_DUMPABLE.unsigned_abs())?]);
     let families = families(walls, network);
     let sockets = if families.is_empty() { Vec::new() } else { vec![is_none_of(0, &families)?] };
     rules.insert(libc::SYS_socket, sockets);
@@ -170,6 +172,20 @@ pub(super) fn filters(walls: Walls, network: Network) -> Result<Vec<BpfProgram>>
     let mut filters = vec![compile(rules, libc::EPERM)?, compile(unknown, libc::ENOSYS)?];
     filters.push(foreign_numbers());
     Ok(filters)
+}
+
+/// A pair is connected to itself; but one for datagrams may still send to any path, and without a root of its own that
+/// leads outside.
+fn socket_pairs(walls: Walls) -> Result<Vec<SeccompRule>> {
+    /// Of the type's argument the part that is not a flag, from `linux/net.h`.
+    const KIND: u64 = 0xf;
+    let mut refused = vec![is_none_of(0, &[libc::AF_UNIX as u64])?];
+    if !walls.namespaces {
+        for kind in [libc::SOCK_DGRAM, libc::SOCK_RAW] {
+            refused.push(rule(vec![condition(1, SeccompCmpOp::MaskedEq(KIND), u64::from(kind.unsigned_abs()))?])?);
+        }
+    }
+    Ok(refused)
 }
 
 /// No file may be given the bits that lend its owner's rights to whoever runs it: it would do so outside.

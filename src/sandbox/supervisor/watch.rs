@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
@@ -20,6 +20,9 @@ const FILES: u64 = 200_000;
 
 /// Processes that share their memory with each other and are not taken for more than they are.
 const ASKED: usize = 16;
+
+/// A walk through a workspace takes no longer, so that time and connection are looked at again.
+const WALK: Duration = Duration::from_millis(200);
 
 /// A pid may be used again, so what was found to be a stranger's is looked at again after so many looks.
 const STRANGERS_KEPT: u32 = 20;
@@ -46,23 +49,16 @@ pub(super) struct Watch<'a> {
     proc: Option<PathBuf>,
     strangers: HashSet<i32>,
     looks: u32,
-    /// What each process, by its number and its start, has written to disk so far. Those that are gone count, too.
-    written: HashMap<(i32, u64), u64>,
+    /// The most that all processes together had written to disk at any look. To a parent's account the kernel adds that of
+    /// the children it has waited for.
+    written: u64,
     /// The room on the workspace's disk when the command began: bytes and files.
     room: Option<(u64, u64)>,
 }
 
 impl<'a> Watch<'a> {
     pub(super) fn new(spec: &'a Spec, root: Pid) -> Self {
-        Self {
-            spec,
-            root,
-            proc: None,
-            strangers: HashSet::new(),
-            looks: 0,
-            written: HashMap::new(),
-            room: room(&spec.workspace),
-        }
+        Self { spec, root, proc: None, strangers: HashSet::new(), looks: 0, written: 0, room: room(&spec.workspace) }
     }
 
     /// The limit that the command is over, if it is over one.
@@ -88,12 +84,9 @@ impl<'a> Watch<'a> {
                 return Some(Limit::Memory);
             }
         }
-        for (pid, usage) in &processes {
-            if let Some(written) = written(&proc, *pid) {
-                self.written.insert((*pid, usage.started), written);
-            }
-        }
-        (self.written.values().sum::<u64>() > limits.disk || self.filled(limits.disk)).then_some(Limit::Disk)
+        let written = processes.keys().filter_map(|pid| written(&proc, *pid)).sum::<u64>();
+        self.written = self.written.max(written);
+        (self.written > limits.disk || self.filled(limits.disk)).then_some(Limit::Disk)
     }
 
     /// Whether the workspace has grown too much by files that this command (or one beside it in the same workspace) has
@@ -107,7 +100,11 @@ impl<'a> Watch<'a> {
         }
         let since = fs::metadata(format!("/proc/{}", self.root.as_raw_nonzero())).map_or(0, |stat| stat.ctime());
         let (mut grown, mut count, mut dirs) = (0, 0, vec![self.spec.workspace.clone()]);
+        let until = Instant::now() + WALK;
         while let Some(dir) = dirs.pop() {
+            if Instant::now() > until {
+                break;
+            }
             for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
                 let Ok(stat) = entry.metadata() else { continue };
                 if stat.ctime() >= since {
