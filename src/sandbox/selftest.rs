@@ -46,7 +46,8 @@ impl Sandbox {
     pub async fn new(settings: Settings) -> Result<Self, StartError> {
         let confined = settings.requirement != Requirement::Off;
         let private = if confined { &settings.private[..] } else { &[] };
-        let view = View::new(&settings.read, &settings.write, &settings.code_dir, private)?;
+        let code_dir = confined.then_some(settings.code_dir.as_path());
+        let view = View::new(&settings.read, &settings.write, code_dir, private)?;
         let kinds = kinds(settings.requirement);
         let path = if confined { view.shown(&settings.path) } else { settings.path.clone() };
         let status = Status { mode: Mode::Off, layers: Vec::new(), missing: Vec::new(), weaknesses: Vec::new() };

@@ -63,31 +63,20 @@ pub enum ViewError {
 pub type Private = (&'static str, PathBuf);
 
 impl View {
-    /// Looks at the machine. `code_dir` and the `private` paths are canonical.
+    /// Looks at the machine. `code_dir` and the `private` paths are canonical; where commands are not confined, there are
+    /// none.
     pub(super) fn new(
         read: &[PathBuf],
         write: &[PathBuf],
-        code_dir: &Path,
+        code_dir: Option<&Path>,
         private: &[Private],
     ) -> Result<Self, ViewError> {
-        let exposed = |path: &Path| private.iter().find(|(_, private)| private.starts_with(path));
-        let refuse = |path: &Path| match exposed(path) {
-            Some((variable, private)) => {
-                Err(ViewError::Exposed { variable, private: private.clone(), path: path.to_owned() })
-            }
-            None => Ok(()),
-        };
-        refuse(code_dir)?;
-        // Beside the workspace that a command is for lie those of others.
-        let others = ("CODE_DIR", code_dir.to_owned());
-        let private = &[private, std::slice::from_ref(&others)].concat();
-        let exposed = |path: &Path| private.iter().find(|(_, private)| private.starts_with(path));
-        let refuse = |path: &Path| match exposed(path) {
-            Some((variable, private)) => {
-                Err(ViewError::Exposed { variable, private: private.clone(), path: path.to_owned() })
-            }
-            None => Ok(()),
-        };
+        let mut private = private.to_vec();
+        if let Some(code_dir) = code_dir {
+            refuse(&private, code_dir)?;
+            // Beside the workspace that a command is for lie those of others.
+            private.push(("CODE_DIR", code_dir.to_owned()));
+        }
         let mut view = Self {
             system: Vec::new(),
             links: Vec::new(),
@@ -97,15 +86,15 @@ impl View {
             write: listed("SANDBOX_WRITE", write)?,
         };
         for path in view.read.iter().chain(&view.write) {
-            refuse(path)?;
+            refuse(&private, path)?;
         }
         for path in SYSTEM.iter().chain(MORE).map(PathBuf::from) {
             if let Ok(target) = fs::read_link(&path) {
                 view.links.push((path, target));
             } else if path.exists() {
                 if SYSTEM.iter().any(|system| path == Path::new(system)) {
-                    refuse(&path)?;
-                } else if exposed(&path).is_some() {
+                    refuse(&private, &path)?;
+                } else if refuse(&private, &path).is_err() {
                     continue;
                 }
                 view.system.push(path);
@@ -139,6 +128,16 @@ impl View {
     pub(super) fn shows(&self, program: &Path) -> bool {
         let Ok(program) = program.canonicalize() else { return false };
         self.system.iter().chain(&self.read).chain(&self.write).any(|seen| program.starts_with(seen))
+    }
+}
+
+/// Whether commands that see `path` would see something private.
+fn refuse(private: &[Private], path: &Path) -> Result<(), ViewError> {
+    match private.iter().find(|(_, private)| private.starts_with(path)) {
+        Some((variable, private)) => {
+            Err(ViewError::Exposed { variable, private: private.clone(), path: path.to_owned() })
+        }
+        None => Ok(()),
     }
 }
 
@@ -210,13 +209,16 @@ mod tests {
     fn what_is_the_services_own_must_not_be_seen() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
-        let (code, private) = (&root.join("code"), &[("OUTPUT_DIR", root.join("output"))]);
-        assert!(View::new(&[], &[], &root, private).is_err());
+        let (code, private) = (root.join("code"), &[("OUTPUT_DIR", root.join("output"))]);
+        let code = Some(code.as_path());
+        assert!(View::new(&[], &[], Some(&root), private).is_err());
         let error = View::new(std::slice::from_ref(&root), &[], code, private).unwrap_err().to_string();
         assert!(error.starts_with("OUTPUT_DIR: ") && error.ends_with("which commands can read"), "{error}");
         let error = View::new(&[], &[root.join("none")], code, private).unwrap_err().to_string();
         assert!(error.starts_with("SANDBOX_WRITE: "), "{error}");
         assert!(View::new(&[], &[], code, &[("OUTPUT_DIR", "/etc/agent".into())]).is_err());
+        let others = View::new(&[], &[], Some(Path::new("/usr/src/app")), &[]).unwrap_err().to_string();
+        assert!(others.starts_with("CODE_DIR: ") && View::new(&[], &[], None, &[]).is_ok(), "{others}");
         let view = View::new(&[], &[], code, &[("OUTPUT_DIR", "/opt/agent".into())]).unwrap();
         assert!(!view.system.contains(&PathBuf::from("/opt")) && view.shows(Path::new("/bin/sh")));
     }
