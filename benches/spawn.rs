@@ -16,7 +16,7 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use tokio_util::sync::CancellationToken;
 
 /// Commands a round; the median of the rounds counts.
-const COMMANDS: u32 = 100;
+const COMMANDS: u32 = 300;
 const ROUNDS: usize = 5;
 
 fn main() {
@@ -101,7 +101,7 @@ fn without_namespaces() {
     apply_filter(&program).unwrap();
 }
 
-/// Of this process and of all it has waited for, theirs included.
+/// Of this process and of all it has waited for, theirs included; and of its children that are alive, which is the steward.
 fn processor_time() -> Duration {
     let of = |who| {
         let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
@@ -115,7 +115,21 @@ fn processor_time() -> Duration {
         };
         time(usage.ru_utime) + time(usage.ru_stime)
     };
-    of(libc::RUSAGE_SELF) + of(libc::RUSAGE_CHILDREN)
+    of(libc::RUSAGE_SELF) + of(libc::RUSAGE_CHILDREN) + alive()
+}
+
+/// In the clock's ticks, ten milliseconds each: little beside what a round takes.
+fn alive() -> Duration {
+    let me = std::process::id().to_string();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let stats = processes.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
+    let ticks = stats.filter_map(|stat| {
+        // See proc(5): the parent is field 4, the times of a process and of those it waited for 14 to 17.
+        let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_ascii_whitespace().collect();
+        let time = fields.get(11..15)?.iter().filter_map(|text| text.parse::<u64>().ok()).sum::<u64>();
+        (*fields.get(1)? == me).then_some(time)
+    });
+    Duration::from_millis(ticks.sum::<u64>() * 10)
 }
 
 fn median(mut all: Vec<Duration>) -> Duration {

@@ -1,26 +1,28 @@
 //! One command from its start to its certain end, as the service sees it.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::Sandbox;
 use super::capture::{Capture, Captured};
 use super::limits::Limit;
 use super::repository::Repository;
-use super::spec::{EXEC, Job, Report, Spec};
-use super::{Sandbox, supervisor, wire};
+use super::spec::{Aftermath, EXEC, Job, Order, Report, WORKSPACE};
+use super::wire::{self, Handles};
 
 /// How long the pipes are drained after everything has ended. What was printed is in them already.
 const DRAIN: Duration = Duration::from_millis(500);
@@ -112,106 +114,67 @@ impl Sandbox {
     /// Runs a command. When this returns, nothing that it started is alive; if it is dropped, all of it is killed too.
     pub async fn execute(&self, command: Command, stop: &CancellationToken) -> Result<Execution, ExecuteError> {
         let name = command.argv.first().cloned().unwrap_or_default();
-        let programs = candidates(&name, &self.path);
-        let repository = self.repositories.hold(&command.workspace);
-        let repository = repository.map_err(|error| ExecuteError::Workspace(error.to_string()))?;
-        let mut spec = self.spec(&command, Job::Run { programs, argv: command.argv.clone() })?;
-        let ran = self.supervise(&mut spec, command, stop).await;
-        let repository = repository.release();
-        ran.map(|ran| Execution { repository, ..ran }).map_err(|error| self.explain(error, &name))
+        let job = Job::Run { programs: candidates(&name, &self.path), argv: command.argv.clone() };
+        self.supervise(job, command, stop).await.map_err(|error| self.explain(error, &name))
     }
 
-    /// What a supervisor is told about a command.
-    pub(super) fn spec(&self, command: &Command, job: Job) -> Result<Spec, ExecuteError> {
-        let failed = |error: io::Error| ExecuteError::Workspace(error.to_string());
-        let workspace = place_of(&command.workspace).map_err(failed)?;
-        let directory = place_of(&command.directory).map_err(failed)?;
-        let workdir = directory.strip_prefix(&workspace).map(Path::to_owned);
-        let workdir = workdir.map_err(|_| ExecuteError::Workspace("workdir has been moved out of it".to_owned()))?;
-        let temporary = if self.walls.namespaces { PathBuf::from("/tmp") } else { self.temporary().map_err(failed)? };
-        Ok(Spec {
-            walls: self.walls,
-            network: self.settings.network,
-            view: self.view.clone(),
-            limits: self.settings.limits,
-            job,
-            environment: self.environment(&temporary),
-            workspace,
-            workdir,
-            temporary,
-            timeout: command.timeout,
-        })
-    }
-
-    /// A fresh directory for one command. Its supervisor removes it.
-    fn temporary(&self) -> io::Result<PathBuf> {
-        Ok(tempfile::Builder::new().prefix("codex-agent-").tempdir_in(&self.settings.temporary)?.keep())
-    }
-
-    /// The whole environment of a command. Its home is its own: what lies in the service's is none of its business.
-    fn environment(&self, temporary: &Path) -> Vec<(OsString, OsString)> {
-        let home = temporary.as_os_str();
-        let own = [("HOME", home), ("TMPDIR", home), ("PATH", &self.path)];
-        let own = own.map(|(name, value)| (OsString::from(name), value.to_owned()));
-        let given = &self.settings.environment;
-        let own = own.into_iter().filter(|(name, _)| !given.iter().any(|(given, _)| given == name));
-        own.chain(given.iter().cloned()).collect()
-    }
-
-    /// Starts a supervisor, reads what the command prints, and returns when the supervisor has gone.
+    /// Has a supervisor started, reads what the command prints, and returns when the supervisor has gone.
     pub(super) async fn supervise(
         &self,
-        spec: &mut Spec,
+        job: Job,
         command: Command,
         stop: &CancellationToken,
     ) -> Result<Execution, ExecuteError> {
         let started = Instant::now();
-        let temporary = Temporary((!spec.walls.namespaces).then(|| spec.temporary.clone()));
+        let order = wire::frame(&order(job, &command)?)?;
+        let printed = Arc::new(Printed::default());
+        let mut readers = JoinSet::new();
+        let ((stdout, out), (stderr, err)) = (pipe()?, pipe()?);
+        let capture = |readers: &mut JoinSet<()>, pipe| {
+            let capture = Arc::new(Mutex::new(Capture::new(command.max_output)));
+            readers.spawn(read(pipe, Arc::clone(&capture), Arc::clone(&printed)));
+            capture
+        };
+        let (stdout, stderr) = (capture(&mut readers, stdout), capture(&mut readers, stderr));
         let (ours, theirs) = StdUnixStream::pair()?;
-        let text = serde_json::to_vec(&spec).map_err(io::Error::other)?;
-        wire::send_head(&ours, text.len(), [command.workspace.as_fd(), command.directory.as_fd()])?;
         ours.set_nonblocking(true)?;
         let mut control = UnixStream::from_std(ours)?;
-        let mut child = self.spawn(theirs)?;
+        let handles = Handles {
+            workspace: command.workspace.as_fd(),
+            directory: command.directory.as_fd(),
+            stdout: out.as_fd(),
+            stderr: err.as_fd(),
+            control: theirs.as_fd(),
+        };
+        self.steward.order(command.timeout + PATIENCE, &handles).await?;
+        // Theirs alone from now on, so that their end is seen here.
+        drop((out, err, theirs));
 
-        let printed = Arc::new(Printed::default());
-        let (stdout, stderr) = (shared(command.max_output), shared(command.max_output));
-        let mut readers = JoinSet::new();
-        if let Some(pipe) = child.stdout.take() {
-            readers.spawn(read(pipe, Arc::clone(&stdout), Arc::clone(&printed)));
-        }
-        if let Some(pipe) = child.stderr.take() {
-            readers.spawn(read(pipe, Arc::clone(&stderr), Arc::clone(&printed)));
-        }
-
-        let mut report = Vec::new();
         let mut flooded = false;
         let supervised = async {
-            control.write_all(&text).await?;
+            control.write_all(&order).await?;
             let (mut answer, mut lifeline) = control.split();
+            let said = said(&mut answer);
+            tokio::pin!(said);
             tokio::select! {
-                read = answer.read_to_end(&mut report) => return read,
+                said = &mut said => return said,
                 () = stop.cancelled() => {}
                 () = printed.too_much.notified() => flooded = true,
             }
             // The end of the file tells the supervisor to end everything; its report still comes.
             lifeline.shutdown().await?;
-            answer.read_to_end(&mut report).await
+            said.await
         };
-        let patience = command.timeout + PATIENCE;
-        let answered = tokio::time::timeout(patience, supervised).await;
-        // The supervisor has reported and leaves, or it hangs, or it is gone.
-        if !matches!(answered, Ok(Ok(_))) {
-            child.start_kill()?;
-        }
-        child.wait().await?;
+        // The steward ends a supervisor that hangs; if both do, nothing more can be done from here.
+        let (report, aftermath) = tokio::time::timeout(command.timeout + PATIENCE * 2, supervised)
+            .await
+            .map_err(|_| io::Error::other("it does not answer"))?
+            .map_err(|_| io::Error::other("it ended without a report"))?;
         // Errors mean only that somebody still holds a pipe; what was read until then counts.
         drop(tokio::time::timeout(DRAIN, async { while readers.join_next().await.is_some() {} }).await);
         readers.shutdown().await;
-        drop(temporary);
 
-        let lost = || io::Error::other("it ended without a report");
-        match serde_json::from_slice(&report).map_err(|_| lost())? {
+        match report {
             Report::Ended { returncode, limit, stopped } => Ok(Execution {
                 returncode,
                 limit: if flooded && stopped { Some(Limit::Output) } else { limit },
@@ -219,12 +182,13 @@ impl Sandbox {
                 stdout: finish(&stdout),
                 stderr: finish(&stderr),
                 took: started.elapsed(),
-                repository: Repository::Unchanged,
+                repository: aftermath.repository,
             }),
             Report::Failed { step, error, errno } if step == EXEC => Err(match errno {
                 Some(libc::ENOENT | libc::ENOTDIR) => ExecuteError::NotFound(String::new()),
                 _ => ExecuteError::Program { name: String::new(), error },
             }),
+            Report::Failed { step, error, .. } if step == WORKSPACE => Err(ExecuteError::Workspace(error)),
             Report::Failed { step, error, .. } => Err(ExecuteError::Wall { step, error }),
         }
     }
@@ -233,7 +197,7 @@ impl Sandbox {
     fn explain(&self, error: ExecuteError, name: &str) -> ExecuteError {
         let hidden = || {
             let path = find_program(name, &self.settings.path)?;
-            (!self.view.shows(&path)).then_some(path)
+            (!self.steward.setup().view.shows(&path)).then_some(path)
         };
         match error {
             ExecuteError::NotFound(_) | ExecuteError::Program { .. } if hidden().is_some() => {
@@ -244,35 +208,35 @@ impl Sandbox {
             other => other,
         }
     }
-
-    #[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
-    fn spawn(&self, control: StdUnixStream) -> io::Result<tokio::process::Child> {
-        // No pre_exec and a program with a path: the standard library then uses posix_spawn, whose cost does not grow
-        // with the memory of this process as fork's does.
-        tokio::process::Command::new(&self.settings.supervisor)
-            .arg(supervisor::VERB)
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::from(OwnedFd::from(control)))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            // Not killed on drop: the end of its connection has it kill what it started first.
-            .kill_on_drop(false)
-            .spawn()
-    }
 }
 
-/// Removed here, if the supervisor was not given the time to.
-struct Temporary(Option<PathBuf>);
+/// What a supervisor is told about a command.
+fn order(job: Job, command: &Command) -> Result<Order, ExecuteError> {
+    let failed = |error: io::Error| ExecuteError::Workspace(error.to_string());
+    let workspace = place_of(&command.workspace).map_err(failed)?;
+    let directory = place_of(&command.directory).map_err(failed)?;
+    let workdir = directory.strip_prefix(&workspace).map(Path::to_owned);
+    let workdir = workdir.map_err(|_| ExecuteError::Workspace("workdir has been moved out of it".to_owned()))?;
+    Ok(Order { job, workspace, workdir, timeout: command.timeout })
+}
 
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if let Some(path) = &self.0
-            && let Err(error) = super::remove::remove_tree(path)
-        {
-            tracing::warn!(path = %path.display(), %error, "a temporary directory is left");
-        }
-    }
+/// The end that is read here, and the one that is a command's.
+fn pipe() -> io::Result<(pipe::Receiver, OwnedFd)> {
+    let (ours, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    Ok((pipe::Receiver::from_owned_fd(ours)?, theirs))
+}
+
+/// What the supervisor says, and the steward when it has gone.
+async fn said(answer: &mut (impl AsyncRead + Unpin)) -> io::Result<(Report, Aftermath)> {
+    Ok((message(answer).await?, message(answer).await?))
+}
+
+async fn message<T: DeserializeOwned>(answer: &mut (impl AsyncRead + Unpin)) -> io::Result<T> {
+    let mut length = [0; 4];
+    answer.read_exact(&mut length).await?;
+    let mut text = vec![0; wire::length_of(length)?];
+    answer.read_exact(&mut text).await?;
+    Ok(serde_json::from_slice(&text)?)
 }
 
 /// The files that a name may mean: as a path from where the command starts, or in the directories of `path`.
@@ -310,10 +274,6 @@ fn place_of(directory: impl AsFd) -> io::Result<PathBuf> {
 struct Printed {
     bytes: AtomicU64,
     too_much: tokio::sync::Notify,
-}
-
-fn shared(cap: usize) -> Arc<Mutex<Capture>> {
-    Arc::new(Mutex::new(Capture::new(cap)))
 }
 
 async fn read(mut pipe: impl AsyncRead + Unpin, capture: Arc<Mutex<Capture>>, printed: Arc<Printed>) {

@@ -3,7 +3,7 @@
 //! ```text
 //!  start: Settings ─► View (what is seen) ─► self-test of each kind of walls ─► Sandbox (one kind, for good)
 //!
-//!  tools/run_command ── Command ─► Sandbox::execute ── Spec ──► supervisor ──► walls ──► program
+//!  tools/run_command ── Command ─► Sandbox::execute ── Order ──► steward ──► supervisor ──► walls ──► program
 //!                                     │  stdout, stderr ─► Capture (head and tail, counted)
 //!                                     └─ end, limit or stop: all of it is dead, then the result
 //! ```
@@ -23,6 +23,7 @@ mod remove;
 mod repository;
 mod selftest;
 mod spec;
+mod steward;
 pub mod supervisor;
 mod view;
 mod wire;
@@ -40,9 +41,7 @@ pub use selftest::StartError;
 pub use spec::Network;
 pub use view::{Private, ViewError};
 
-use repository::Repositories;
-use spec::Walls;
-use view::View;
+use steward::Steward;
 
 /// Whether commands may run without walls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -86,13 +85,11 @@ pub struct Settings {
 /// Runs commands behind the walls that were chosen.
 pub struct Sandbox {
     settings: Settings,
-    view: View,
     /// Where commands find programs: of the service's search path what they are shown. A program that looks for itself
     /// would otherwise find another, which it cannot read.
     path: OsString,
-    walls: Walls,
+    steward: Steward,
     status: Status,
-    repositories: Repositories,
 }
 
 /// What confines commands, as `/readyz`, `doctor` and the log tell it.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cap_std::fs::{Dir, MetadataExt, OpenOptionsExt, PermissionsExt};
+use serde::{Deserialize, Serialize};
 
 use super::remove::remove_tree_at;
 
@@ -42,7 +43,7 @@ pub(super) struct Held {
 }
 
 /// What became of a repository's hooks and config while a command ran.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Repository {
     /// They are as they were.
     Unchanged,

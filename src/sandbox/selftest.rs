@@ -1,5 +1,6 @@
 //! Chooses the walls, once: the best kind that small attacks do not get through.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::net::{TcpListener, UdpSocket};
@@ -10,8 +11,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::repository::Repositories;
-use super::spec::{Job, Network, Targets, Walls};
+use super::spec::{Job, Network, Setup, Targets, Walls};
+use super::steward::Steward;
 use super::view::{View, ViewError};
 use super::{Command, Mode, Requirement, Sandbox, Settings, Status};
 
@@ -48,19 +49,25 @@ impl Sandbox {
         let private = if confined { &settings.private[..] } else { &[] };
         let code_dir = confined.then_some(settings.code_dir.as_path());
         let view = View::new(&settings.read, &settings.write, code_dir, private)?;
-        let kinds = kinds(settings.requirement);
         let path = if confined { view.shown(&settings.path) } else { settings.path.clone() };
-        let status = Status { mode: Mode::Off, layers: Vec::new(), missing: Vec::new(), weaknesses: Vec::new() };
-        let walls = Walls { namespaces: false, landlock: false, seccomp: false };
-        let mut sandbox = Self { settings, view, path, walls, status, repositories: Repositories::default() };
         let mut missing: Vec<String> = Vec::new();
-        for walls in kinds {
-            sandbox.walls = walls;
+        for walls in kinds(settings.requirement) {
+            let setup = Setup {
+                walls,
+                network: settings.network,
+                view: view.clone(),
+                limits: settings.limits,
+                environment: environment(&settings, &path),
+                temporary: settings.temporary.clone(),
+            };
+            let steward = Steward::new(settings.supervisor.clone(), setup);
+            let status = status_of(walls, settings.network, missing.clone());
+            let mut sandbox = Self { settings: settings.clone(), path: path.clone(), steward, status };
             match sandbox.test().await {
                 // What some of the walls let through is said; all of them must let nothing through.
                 Ok(holes) if holes.is_empty() || !walls.complete() => {
-                    missing.extend(holes.into_iter().map(|hole| format!("self-test: {hole}")));
-                    sandbox.status = status_of(walls, sandbox.settings.network, missing);
+                    let holes = holes.into_iter().map(|hole| format!("self-test: {hole}"));
+                    sandbox.status.missing.extend(holes);
                     return Ok(sandbox);
                 }
                 fallen => {
@@ -112,8 +119,7 @@ impl Sandbox {
             super::ExecuteError::Wall { step, error } => Fallen { step, reason: error },
             other => Fallen { step: "self-test".to_owned(), reason: other.to_string() },
         };
-        let mut spec = self.spec(&probe, Job::Probe(targets)).map_err(fallen)?;
-        let attacked = self.supervise(&mut spec, probe, &stop).await.map_err(fallen)?;
+        let attacked = self.supervise(Job::Probe(targets), probe, &stop).await.map_err(fallen)?;
         let holes: Vec<String> = attacked.stdout.text.lines().map(str::to_owned).collect();
         if attacked.returncode != 0 && holes.is_empty() {
             return Err(Fallen { step: "self-test".to_owned(), reason: format!("ended with {}", attacked.returncode) });
@@ -129,6 +135,13 @@ impl Sandbox {
             Err(error) => Err(fallen(error)),
         }
     }
+}
+
+/// What a command has of an environment besides `HOME` and `TMPDIR`.
+fn environment(settings: &Settings, path: &OsStr) -> Vec<(OsString, OsString)> {
+    let given = &settings.environment;
+    let own = (!given.iter().any(|(name, _)| name == "PATH")).then(|| ("PATH".into(), path.to_owned()));
+    own.into_iter().chain(given.iter().cloned()).collect()
 }
 
 /// The kinds to be tried, the best one first.

@@ -1,7 +1,14 @@
-//! What passes between the service and the supervisor of a command: one [`Spec`] in, one [`Report`] back.
+//! What passes between the service, the steward and the supervisor of a command.
 //!
-//! Both are the same binary, so the form is private to one version: a length of eight bytes, then JSON. The handles of
-//! the workspace and of the directory to start in come along with the length.
+//! ```text
+//!  service ── Setup, once ──────────────► steward ── fork ──► supervisor (Spec = Setup + Order)
+//!     │                                      │                    │
+//!     ├── Order, on a connection of its own ─┼───────────────────►│
+//!     │◄── Report ───────────────────────────┼────────────────────┘
+//!     │◄── Aftermath ────────────────────────┘ when the supervisor has gone
+//! ```
+//!
+//! All of them are the same binary, so the form is private to one version: see [`wire`](super::wire).
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,6 +17,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::limits::{Limit, Limits};
+use super::repository::Repository;
 use super::view::View;
 
 /// The walls that can be put up or not; which ones are chosen once, when the service starts.
@@ -45,8 +53,33 @@ pub enum Network {
     Full,
 }
 
-/// What a supervisor is told.
+/// What a steward is told, once: what is the same for all commands.
 #[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Setup {
+    pub walls: Walls,
+    pub network: Network,
+    pub view: View,
+    pub limits: Limits,
+    /// All of a command's environment but `HOME` and `TMPDIR`, which are its own unless they are in here.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Where temporary directories are made, where there is no private root.
+    pub temporary: PathBuf,
+}
+
+/// What a supervisor is told about its command.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    pub job: Job,
+    /// The workspace as the service sees it; its handle says whether it is still the same.
+    pub workspace: PathBuf,
+    /// Where to start, below the workspace.
+    pub workdir: PathBuf,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+/// All that a supervisor goes by.
+#[derive(Debug)]
 pub(super) struct Spec {
     pub walls: Walls,
     pub network: Network,
@@ -54,13 +87,10 @@ pub(super) struct Spec {
     pub limits: Limits,
     pub job: Job,
     pub environment: Vec<(OsString, OsString)>,
-    /// The workspace as the service sees it; its handle says whether it is still the same.
     pub workspace: PathBuf,
-    /// Where to start, below the workspace.
     pub workdir: PathBuf,
     /// The private temporary directory: of the host's, where there is no private root.
     pub temporary: PathBuf,
-    /// How long it may take.
     pub timeout: Duration,
 }
 
@@ -111,5 +141,15 @@ pub(super) enum Report {
     },
 }
 
+/// What the steward says when a supervisor has gone; a supervisor that was lost has said nothing before it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Aftermath {
+    /// What became of what the workspace's repository would run later.
+    pub repository: Repository,
+}
+
 /// The step in which the program itself was to be started; all others put up walls.
 pub(super) const EXEC: &str = "exec";
+
+/// The step in which the workspace was looked at.
+pub(super) const WORKSPACE: &str = "workspace";

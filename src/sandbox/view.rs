@@ -18,7 +18,7 @@ const MORE: &[&str] = &["/opt", "/nix/store", "/sys/devices/system/cpu"];
 const GUARDED: &str = "/etc";
 
 /// Files and directories that a command may reach, computed once at the start.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct View {
     /// Directories and files to be read.
     pub system: Vec<PathBuf>,

@@ -1,14 +1,16 @@
 //! Landlock: which files a command reaches, and that it reaches nobody else.
 
-use std::os::fd::BorrowedFd;
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, PathBeneath, PathFd, RestrictionStatus, Ruleset,
-    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, PathBeneath, RestrictionStatus, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
+use rustix::fs::{FileType, Mode, OFlags};
 
-use super::super::spec::{Network, Spec};
+use super::super::spec::{Network, Setup, Spec};
 use super::Failure;
 
 /// The newest rights this crate knows; of these the kernel's are taken.
@@ -64,58 +66,125 @@ pub(super) fn keep_signals_in() -> Result<(), Failure> {
     in_force(&ruleset.restrict_self().map_err(failed)?, SCOPES)
 }
 
-/// Confines this process, and what it starts, for good.
-pub(super) fn restrict(spec: &Spec, workspace: BorrowedFd<'_>) -> Result<(), Failure> {
-    let namespaces = spec.walls.namespaces;
-    let mut ruleset = Ruleset::default().handle_access(AccessFs::from_all(NEWEST)).map_err(failed)?;
-    // An own network has nobody else in it.
-    if spec.network == Network::None && !namespaces {
-        ruleset = ruleset.handle_access(AccessNet::from_all(NEWEST)).map_err(failed)?;
-    }
-    let mut ruleset = ruleset.scope(Scope::from_all(NEWEST)).and_then(Ruleset::create).map_err(failed)?;
+/// What the rules are about, opened once: an inode's rule holds wherever it is seen, in a private root as well.
+pub(super) struct Rules {
+    opened: Vec<(OwnedFd, BitFlags<AccessFs>)>,
+    /// Directories of which only a part may be read, and when the names in them last changed: what has come to lie there
+    /// under an old name is another file.
+    parts: Vec<(OwnedFd, Changed)>,
+}
 
-    let read = AccessFs::from_read(NEWEST);
-    // No device can be made, and none that lies there can be talked to.
-    let write = AccessFs::from_all(NEWEST) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev);
-    let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
-    for path in spec.view.readable(namespaces) {
-        // What has gone since the start, as an upgrade of the system takes files away, need not be shown.
-        ruleset = allow_if_there(ruleset, path, read)?;
-    }
-    for path in &spec.view.write {
-        ruleset = allow(ruleset, path, write)?;
-    }
-    for path in DEVICES {
-        ruleset = allow_if_there(ruleset, Path::new(path), device)?;
-    }
-    if namespaces {
-        // The root is this command's own: what is seen in it may be listed, and its processes are the only ones.
-        ruleset = allow(ruleset, Path::new("/"), AccessFs::ReadDir.into())?;
-        ruleset = allow(ruleset, Path::new("/proc"), AccessFs::ReadFile | AccessFs::ReadDir)?;
-        ruleset = allow(ruleset, &spec.workspace, write)?;
-    } else {
-        for path in PROC_FILES {
-            ruleset = allow_if_there(ruleset, Path::new(path), AccessFs::ReadFile | AccessFs::ReadDir)?;
+/// Seconds and nanoseconds.
+type Changed = (i64, u64);
+
+impl Rules {
+    /// Opens what is to be seen.
+    pub(super) fn new(setup: &Setup) -> Result<Self, Failure> {
+        let mut rules = Self { opened: Vec::new(), parts: Vec::new() };
+        let mut parts = BTreeSet::new();
+        for path in setup.view.readable(setup.walls.namespaces) {
+            // What has gone since the start, as an upgrade of the system takes files away, need not be shown.
+            if rules.add_if_there(path, AccessFs::from_read(NEWEST))? == Some(FileType::RegularFile) {
+                parts.extend(path.parent());
+            }
         }
-        ruleset = ruleset.add_rule(PathBeneath::new(workspace, write)).map_err(failed)?;
+        for path in &setup.view.write {
+            rules.add(path, writing())?;
+        }
+        for path in DEVICES {
+            let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
+            rules.add_if_there(Path::new(path), device)?;
+        }
+        for path in parts {
+            let handle = open(path).map_err(|errno| at(path, &errno))?;
+            let changed = changed(&handle).map_err(|errno| at(path, &errno))?;
+            rules.parts.push((handle, changed));
+        }
+        Ok(rules)
     }
-    ruleset = allow(ruleset, &spec.temporary, write)?;
-    in_force(&ruleset.restrict_self().map_err(failed)?, if namespaces { FILES } else { SCOPES })
+
+    /// Opens everything anew where names have changed.
+    pub(super) fn refresh(&mut self, setup: &Setup) -> Result<(), Failure> {
+        let same = |(handle, before): &(OwnedFd, Changed)| changed(handle).is_ok_and(|now| now == *before);
+        if !self.parts.iter().all(same) {
+            *self = Self::new(setup)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn handles(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.opened.iter().map(|(handle, _)| handle).chain(self.parts.iter().map(|(handle, _)| handle)).map(AsFd::as_fd)
+    }
+
+    /// Confines this process, and what it starts, for good.
+    pub(super) fn restrict(&self, spec: &Spec, workspace: BorrowedFd<'_>) -> Result<(), Failure> {
+        let namespaces = spec.walls.namespaces;
+        let mut ruleset = Ruleset::default().handle_access(AccessFs::from_all(NEWEST)).map_err(failed)?;
+        // An own network has nobody else in it.
+        if spec.network == Network::None && !namespaces {
+            ruleset = ruleset.handle_access(AccessNet::from_all(NEWEST)).map_err(failed)?;
+        }
+        let mut ruleset = ruleset.scope(Scope::from_all(NEWEST)).and_then(Ruleset::create).map_err(failed)?;
+        for (handle, access) in &self.opened {
+            ruleset = ruleset.add_rule(PathBeneath::new(handle, *access)).map_err(failed)?;
+        }
+        ruleset = ruleset.add_rule(PathBeneath::new(workspace, writing())).map_err(failed)?;
+        ruleset = allow(ruleset, &spec.temporary, writing())?;
+        if namespaces {
+            // The root is this command's own: what is seen in it may be listed, and its processes are the only ones.
+            ruleset = allow(ruleset, Path::new("/"), AccessFs::ReadDir.into())?;
+            ruleset = allow(ruleset, Path::new("/proc"), AccessFs::ReadFile | AccessFs::ReadDir)?;
+        } else {
+            for path in PROC_FILES {
+                if Path::new(path).exists() {
+                    ruleset = allow(ruleset, Path::new(path), AccessFs::ReadFile | AccessFs::ReadDir)?;
+                }
+            }
+        }
+        in_force(&ruleset.restrict_self().map_err(failed)?, if namespaces { FILES } else { SCOPES })
+    }
+
+    fn add(&mut self, path: &Path, access: BitFlags<AccessFs>) -> Result<FileType, Failure> {
+        let (handle, access, kind) = opened(path, access)?;
+        self.opened.push((handle, access));
+        Ok(kind)
+    }
+
+    fn add_if_there(&mut self, path: &Path, access: BitFlags<AccessFs>) -> Result<Option<FileType>, Failure> {
+        if path.exists() { self.add(path, access).map(Some) } else { Ok(None) }
+    }
+}
+
+/// No device can be made, and none that lies there can be talked to.
+fn writing() -> BitFlags<AccessFs> {
+    AccessFs::from_all(NEWEST) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev)
 }
 
 fn allow(ruleset: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Result<RulesetCreated, Failure> {
-    let at = |error: &dyn std::error::Error| Failure::new("landlock", format!("{}: {error}", path.display()));
-    let handle = PathFd::new(path).map_err(|error| at(&error))?;
-    // Of a file, only the rights that a file has.
-    let is_dir = rustix::fs::fstat(&handle)
-        .map(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir())
-        .map_err(|error| at(&error))?;
-    let access = if is_dir { access } else { access & AccessFs::from_file(NEWEST) };
-    ruleset.add_rule(PathBeneath::new(handle, access)).map_err(|error| at(&error))
+    let (handle, access, _) = opened(path, access)?;
+    ruleset.add_rule(PathBeneath::new(handle, access)).map_err(|error| at(path, &error))
 }
 
-fn allow_if_there(ruleset: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Result<RulesetCreated, Failure> {
-    if path.exists() { allow(ruleset, path, access) } else { Ok(ruleset) }
+/// The handle of a file and, of the rights, those that a thing of its kind has.
+fn opened(path: &Path, access: BitFlags<AccessFs>) -> Result<(OwnedFd, BitFlags<AccessFs>, FileType), Failure> {
+    let handle = open(path).map_err(|errno| at(path, &errno))?;
+    let stat = rustix::fs::fstat(&handle).map_err(|errno| at(path, &errno))?;
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    let access = if kind.is_dir() { access } else { access & AccessFs::from_file(NEWEST) };
+    Ok((handle, access, kind))
+}
+
+fn open(path: &Path) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+}
+
+fn changed(directory: &OwnedFd) -> rustix::io::Result<Changed> {
+    let stat = rustix::fs::fstat(directory)?;
+    Ok((stat.st_mtime, stat.st_mtime_nsec))
+}
+
+fn at(path: &Path, error: &dyn std::error::Error) -> Failure {
+    Failure::new("landlock", format!("{}: {error}", path.display()))
 }
 
 /// The crate does what the kernel can and says what that was: here it has to be enough.

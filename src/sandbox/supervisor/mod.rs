@@ -1,49 +1,59 @@
-//! The process that stands between the service and a command.
+//! The processes that stand between the service and a command.
 //!
 //! ```text
-//!  service ── posix_spawn ──► supervisor ── fork ──► (init) ── fork ──► command
-//!     │                           │                    │                   │ walls, limits, then exec
-//!     ├── Spec, two handles ─────►│                    │ private root      │
-//!     │   (end of file: kill)     │ watch: time, CPU,  │ pid 1, reaps      ├─ stdout, stderr ──► service
-//!     │                           │ memory, processes, │                   │
-//!     │                           │ disk               │                   │
-//!     │◄── Report ────────────────┤ kill all, reap all ┘                   ┘
+//!  service ── posix_spawn, once ──► steward ── fork ──► supervisor ── fork ──► command
+//!     │                                │                    │                     │ walls, limits, then exec
+//!     ├── Setup; for each command ────►│ ready: handles,    │ private root        │
+//!     │   a head with its handles      │ filters            │ watch: time, CPU,   ├─ stdout, stderr ──► service
+//!     ├── Order (end of file: kill) ───┼───────────────────►│ memory, processes,  │
+//!     │◄── Report ─────────────────────┼────────────────────┤ disk                │
+//!     │◄── Aftermath ──────────────────┘ clears up          │ kill all, reap all  ┘
 //! ```
 //!
-//! It is this same binary, started anew: forking the service itself would copy the tables of all its memory, and after
-//! a fork in a process with threads almost nothing may be called. Here is one thread, so a fork is cheap and safe.
+//! The steward is this same binary, started anew: forking the service itself would copy the tables of all its memory,
+//! and after a fork in a process with threads almost nothing may be called. The steward is small and has one thread, so
+//! a fork is cheap and safe there, and what is the same for all commands is done once.
 //!
-//! With namespaces the init process is number 1 of its own process namespace: when it goes, the kernel ends all others.
-//! Without them the supervisor is in a Landlock domain that keeps signals in, and `kill(-1)` reaches exactly what it
-//! started; what loses its parent comes back to it, so that it knows when the last one is gone.
+//! With namespaces the supervisor is process number 1 of a process namespace of its own, without them it is in a Landlock
+//! domain that keeps signals in: either way `kill(-1)` reaches exactly what it started, and what loses its parent comes
+//! back to it, so that it knows when the last one is gone. If a number 1 goes, the kernel ends all others.
 //!
-//! The connection to the service is the lifeline: where it ends, for whatever reason, so does the command.
+//! A command's connection to the service is its lifeline: where it ends, for whatever reason, so does the command.
 #![expect(unsafe_code, reason = "fork, exec and kill(-1) have no safe form; each says why it is sound")]
 
 mod child;
 mod landlock;
+mod namespaces;
 mod privileges;
 mod probe;
+mod ready;
 mod root;
 mod seccomp;
+mod steward;
 mod watch;
 
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::ExitCode;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus};
 
+use self::child::Handles;
+use self::ready::Ready;
+use self::steward::timespec;
 use self::watch::Watch;
 use super::limits::Limit;
 use super::remove::remove_tree;
-use super::spec::{Report, Spec};
-use super::wire;
+use super::spec::{Order, Report, Spec, Walls};
+use super::wire::{self, Head};
+
+pub use steward::main;
 
 /// The hidden verb.
 pub const VERB: &str = "__supervise";
@@ -52,7 +62,7 @@ pub const VERB: &str = "__supervise";
 const LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(50));
 
 /// A wall that could not be put up, or a program that could not be started.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Failure {
     step: &'static str,
     error: String,
@@ -69,9 +79,43 @@ impl Failure {
     }
 }
 
+impl From<Failure> for Report {
+    fn from(failure: Failure) -> Self {
+        let Failure { step, error, errno } = failure;
+        Self::Failed { step: step.to_owned(), error, errno }
+    }
+}
+
 /// Names the step that failed.
 fn step<T>(step: &'static str, done: rustix::io::Result<T>) -> Result<T, Failure> {
     done.map_err(|errno| Failure { step, error: errno.to_string(), errno: Some(errno.raw_os_error()) })
+}
+
+/// A process that was forked.
+struct Forked {
+    pid: Pid,
+    process: OwnedFd,
+}
+
+/// Forks; `None` in the child. With namespaces it is born into those that a process cannot enter later.
+fn fork(walls: Walls) -> Result<Option<Forked>, Failure> {
+    let namespaces = if walls.namespaces { libc::CLONE_NEWUSER | libc::CLONE_NEWPID } else { 0 };
+    let flags = namespaces | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let mut process: libc::c_int = -1;
+    // SAFETY: without a stack and without shared memory this is a fork. The process has one thread, so the child may do
+    // whatever it could do. The kernel writes one descriptor to where the third argument points.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut process, 0, 0) };
+    let what = if walls.namespaces { "namespaces" } else { "fork" };
+    match pid {
+        -1 => Err(Failure::of(what, "clone", last_errno())),
+        0 => Ok(None),
+        pid => {
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            // SAFETY: the kernel has just made this descriptor, and nobody else knows of it.
+            let process = unsafe { OwnedFd::from_raw_fd(process) };
+            Ok(Some(Forked { pid: step(what, pid.ok_or(Errno::CHILD))?, process }))
+        }
+    }
 }
 
 /// How it came to its end.
@@ -82,86 +126,71 @@ enum Cause {
     Stopped,
 }
 
-/// Supervises one command: the whole of a process's life.
-pub fn main() -> ExitCode {
-    match connect().and_then(|control| serve(control).map_err(io::Error::other)) {
-        Ok(()) => ExitCode::SUCCESS,
-        // The other end has gone, and with it whoever could be told.
-        Err(_) => ExitCode::FAILURE,
-    }
+/// The life of a supervisor, in the process that was forked for it.
+fn live(ready: &mut Ready, head: Head, temporary: Option<PathBuf>) -> ! {
+    // Whatever happens, this process must not go on as a second steward.
+    let lived = catch_unwind(AssertUnwindSafe(|| supervise(ready, head, temporary)));
+    exit(i32::from(!matches!(lived, Ok(Ok(())))))
 }
 
-/// Takes the connection from standard input, where the command will have nothing.
-fn connect() -> io::Result<UnixStream> {
-    let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
-    let null = File::options().read(true).write(true).open("/dev/null")?;
-    rustix::stdio::dup2_stdin(&null)?;
-    Ok(control.into())
-}
-
-fn serve(mut control: UnixStream) -> Result<(), String> {
-    let (spec, handles) = wire::receive(&control).map_err(|error| error.to_string())?;
-    let report = match run(&spec, &handles, &control) {
-        Ok(report) => report,
-        Err(Failure { step, error, errno }) => Report::Failed { step: step.to_owned(), error, errno },
-    };
+/// Supervises one command.
+fn supervise(ready: &mut Ready, head: Head, temporary: Option<PathBuf>) -> io::Result<()> {
+    let wire::Handles { workspace, directory, stdout, stderr, control } = head.handles;
+    // Other commands' connections are none of this one's business; an end that stays open here is no end there.
+    let mine = [&workspace, &directory, &stdout, &stderr, &control].map(AsFd::as_fd);
+    privileges::close_all_but(&[&ready.handles()[..], &mine].concat());
+    let control = UnixStream::from(control);
+    let order: Order = wire::receive(&control)?;
+    let spec = ready.spec(order, temporary);
+    let report = run(&spec, ready, Handles { workspace, directory, stdout, stderr }, &control);
     if !spec.walls.namespaces {
-        // What is left of it is the service's to remove; it looks, too.
+        // What is left of it is the steward's to remove; it looks, too.
         let _ = remove_tree(&spec.temporary);
     }
-    let report = serde_json::to_vec(&report).map_err(|error| error.to_string())?;
-    control.write_all(&report).map_err(|error| error.to_string())
+    wire::send(&control, &report.unwrap_or_else(Report::from))
 }
 
-fn run(spec: &Spec, handles: &[OwnedFd; 2], control: &UnixStream) -> Result<Report, Failure> {
+fn run(spec: &Spec, ready: &Ready, handles: Handles, control: &UnixStream) -> Result<Report, Failure> {
     let deadline = Instant::now() + spec.timeout;
-    privileges::close_others()?;
-    step("session", rustix::process::setsid())?;
-    step("subreaper", rustix::process::set_child_subreaper(Some(rustix::process::getpid())))?;
-    // The service may be root: its other groups are no business of a command's. An ordinary user cannot drop them.
-    let _ = rustix::thread::set_thread_groups(&[]);
-    privileges::go_first();
-    let scoped = if spec.walls.landlock && !spec.walls.namespaces { scope()? } else { Scoped::No };
-    if spec.walls.namespaces {
-        child::unshare(spec.network)?;
-    }
+    let keeps = if spec.walls.namespaces {
+        namespaces::enter(spec, ready, handles.workspace.as_fd())?;
+        Keeps::Own
+    } else {
+        step("subreaper", rustix::process::set_child_subreaper(Some(rustix::process::getpid())))?;
+        if spec.walls.landlock { scope()? } else { Keeps::Nothing }
+    };
     let (reader, writer) = step("pipe", rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC))?;
     let parent = rustix::process::getpid();
     // SAFETY: this process has one thread, so the child may do whatever it could do.
     let pid = match unsafe { libc::fork() } {
         -1 => return Err(Failure::of("fork", "fork", last_errno())),
-        0 => {
-            drop(reader);
-            child::main(spec, handles, writer, parent)
-        }
+        0 => child::main(spec, ready, &handles, writer, parent),
         pid => step("fork", Pid::from_raw(pid).ok_or(Errno::CHILD))?,
     };
-    drop(writer);
     // The pipes are the command's alone, so that their end is its end.
-    let null = rustix::stdio::stdin();
-    step("stdout", rustix::stdio::dup2_stdout(null))?;
-    step("stderr", rustix::stdio::dup2_stderr(null))?;
-
-    let mut supervised = Supervised { pid, scoped, namespaces: spec.walls.namespaces, status: None };
-    let mut told = Told { pipe: File::from(reader), bytes: Vec::new() };
-    let cause = supervised.wait(spec, control, deadline, &mut told);
+    drop((writer, handles));
+    let mut supervised = Supervised { pid, keeps, status: None };
+    let cause = supervised.wait(spec, control, deadline);
     supervised.end();
-    told.report(&supervised, cause?)
+    report(File::from(reader), &supervised, cause?)
 }
 
-/// Whether signals of this process stay among what it started.
+/// What keeps this process's signals among what it started.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Scoped {
-    Yes,
-    No,
+enum Keeps {
+    /// A process namespace of its own.
+    Own,
+    /// A Landlock domain.
+    Domain,
+    Nothing,
 }
 
 /// Confines this process's signals, and makes sure of it: on that rests what `kill(-1)` reaches.
-fn scope() -> Result<Scoped, Failure> {
+fn scope() -> Result<Keeps, Failure> {
     landlock::keep_signals_in()?;
     let parent = step("scope", rustix::process::getppid().ok_or(Errno::SRCH))?;
     match rustix::process::test_kill_process(parent) {
-        Err(Errno::PERM) => Ok(Scoped::Yes),
+        Err(Errno::PERM) => Ok(Keeps::Domain),
         _ => Err(Failure::new("landlock", "does not keep signals in".to_owned())),
     }
 }
@@ -169,33 +198,21 @@ fn scope() -> Result<Scoped, Failure> {
 /// What was started.
 struct Supervised {
     pid: Pid,
-    scoped: Scoped,
-    namespaces: bool,
+    keeps: Keeps,
     /// Of the process that was forked here.
     status: Option<WaitStatus>,
 }
 
 impl Supervised {
     /// Returns when the command has ended or has to be ended.
-    fn wait(
-        &mut self,
-        spec: &Spec,
-        control: &UnixStream,
-        deadline: Instant,
-        told: &mut Told,
-    ) -> Result<Cause, Failure> {
+    fn wait(&mut self, spec: &Spec, control: &UnixStream, deadline: Instant) -> Result<Cause, Failure> {
         let process = step("pidfd", rustix::process::pidfd_open(self.pid, PidfdFlags::empty()))?;
         let mut watch = Watch::new(spec, self.pid);
         let (mut pause, longest) = LOOKS;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let wait = left.min(pause);
-            let timeout = rustix::event::Timespec {
-                tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: i64::from(wait.subsec_nanos()),
-            };
             let mut ready = [PollFd::new(&process, PollFlags::IN), PollFd::new(control, PollFlags::IN)];
-            match poll(&mut ready, Some(&timeout)) {
+            match poll(&mut ready, Some(&timespec(left.min(pause)))) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(Failure::of("poll", "poll", errno)),
             }
@@ -209,9 +226,6 @@ impl Supervised {
                 return Ok(Cause::Limit(Limit::Wall));
             }
             self.reap_orphans();
-            if self.namespaces && !told.has_root() {
-                continue;
-            }
             if let Some(limit) = watch.exceeded() {
                 return Ok(Cause::Limit(limit));
             }
@@ -234,18 +248,13 @@ impl Supervised {
 
     /// Kills everything that was started, and returns when nothing of it is left.
     fn end(&mut self) {
-        if self.namespaces {
-            if self.status.is_none() {
-                // Gone already, if it fails.
-                let _ = rustix::process::kill_process(self.pid, Signal::KILL);
-            }
-        } else if self.scoped == Scoped::Yes {
-            // SAFETY: no memory is involved. It was made sure above that signals of this process reach only what it
-            // started: nobody may be killed once, so there is no race in it.
+        if self.keeps != Keeps::Nothing {
+            // SAFETY: no memory is involved. Signals of this process reach only what it started, see `Keeps`: all that is
+            // there is killed in one go, and who is being forked at that moment is never born.
             unsafe { libc::kill(-1, libc::SIGKILL) };
         }
         loop {
-            if !self.namespaces && self.scoped == Scoped::No {
+            if self.keeps == Keeps::Nothing {
                 watch::kill_descendants();
             }
             match rustix::process::wait(WaitOptions::empty()) {
@@ -257,47 +266,14 @@ impl Supervised {
     }
 }
 
-/// What came through the pipe from behind the walls.
-struct Told {
-    pipe: File,
-    bytes: Vec<u8>,
-}
-
-impl Told {
-    /// Whether the private root stands, so that the processes can be counted in it.
-    fn has_root(&mut self) -> bool {
-        if self.bytes.is_empty() {
-            let mut ready = [PollFd::new(&self.pipe, PollFlags::IN)];
-            let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-            if poll(&mut ready, Some(&now)).is_ok_and(|count| count > 0) {
-                let mut bytes = [0; 512];
-                let count = self.pipe.read(&mut bytes).unwrap_or(0);
-                self.bytes.extend_from_slice(&bytes[..count]);
-            }
-        }
-        self.bytes.first() == Some(&child::ROOT)
+/// Puts together what happened. Everybody who could write to the pipe is gone.
+fn report(mut pipe: File, supervised: &Supervised, cause: Cause) -> Result<Report, Failure> {
+    let mut said = Vec::new();
+    pipe.read_to_end(&mut said).map_err(|error| Failure::new("pipe", error.to_string()))?;
+    if said.is_empty() {
+        return Ok(ended(supervised.status.map(WaitStatus::as_raw), cause));
     }
-
-    /// Puts together what happened. Everybody who could write to the pipe is gone.
-    fn report(mut self, supervised: &Supervised, cause: Cause) -> Result<Report, Failure> {
-        self.pipe.read_to_end(&mut self.bytes).map_err(|error| Failure::new("pipe", error.to_string()))?;
-        let said = self.bytes.strip_prefix(&[child::ROOT]).unwrap_or(&self.bytes);
-        match said.split_first() {
-            Some((&child::FAILED, failure)) => {
-                // The init process reports the end of whoever said this behind it.
-                let mut first = serde_json::Deserializer::from_slice(failure).into_iter();
-                let torn = || Failure::new("pipe", "has half a report in it".to_owned());
-                return first.next().and_then(Result::ok).ok_or_else(torn);
-            }
-            Some((&child::STATUS, status)) => {
-                let status = status.first_chunk().map_or(0, |bytes| i32::from_ne_bytes(*bytes));
-                return Ok(ended(Some(status), cause));
-            }
-            _ => {}
-        }
-        let raw = supervised.status.filter(|_| !supervised.namespaces).map(WaitStatus::as_raw);
-        Ok(ended(raw, cause))
-    }
+    serde_json::from_slice(&said).map_err(|_| Failure::new("pipe", "has half a report in it".to_owned()))
 }
 
 /// What a wait status and a cause come to. Limits that the kernel watches show in the signal.
@@ -312,6 +288,12 @@ fn ended(status: Option<i32>, cause: Cause) -> Report {
     };
     let returncode = if matches!(cause, Cause::Itself) { returncode } else { -libc::SIGKILL };
     Report::Ended { returncode, limit, stopped: matches!(cause, Cause::Stopped) }
+}
+
+/// Ends this process and nothing else: what its parent would do at its exit is not this one's to do.
+fn exit(code: i32) -> ! {
+    // SAFETY: it does not return and touches no memory.
+    unsafe { libc::_exit(code) }
 }
 
 fn last_errno() -> Errno {

@@ -1,5 +1,9 @@
 //! What a process may do besides reaching files and making calls: privileges, limits, descriptors.
 
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -16,11 +20,44 @@ const COURTESY: i32 = 10;
 /// The kernel reserves the first 300 numbers and takes no smaller bound.
 const LEAST_PIDS: u64 = 301;
 
-/// Leaves standard input, output and error to whoever is started next, and nothing else.
-pub(super) fn close_others() -> Result<(), Failure> {
-    // SAFETY: descriptors are marked, none is closed here.
-    let done = unsafe { libc::close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed()) };
-    if done == 0 { Ok(()) } else { Err(Failure::of("descriptors", "close_range", last_errno())) }
+/// Closes all descriptors but the first three and these.
+pub(super) fn close_all_but(kept: &[BorrowedFd<'_>]) {
+    let mut kept: Vec<u32> = kept.iter().map(|handle| handle.as_raw_fd().unsigned_abs()).collect();
+    kept.sort_unstable();
+    let mut from = 3;
+    for next in kept.into_iter().chain([u32::MAX]) {
+        if from < next {
+            // SAFETY: whoever calls this is single-threaded and uses none of these descriptors any more. There is nothing
+            // in this range whose closing can fail.
+            unsafe { libc::close_range(from, next - 1, 0) };
+        }
+        from = from.max(next.saturating_add(1));
+    }
+}
+
+/// Makes the steward a process of its own, which no signal that is meant for the service ends: it ends when its commands
+/// have, and those when the service says so or has gone.
+pub(super) fn stand_apart() -> io::Result<()> {
+    rustix::process::setsid()?;
+    for signal in IGNORED {
+        // SAFETY: no handler is involved.
+        unsafe { libc::signal(*signal, libc::SIG_IGN) };
+    }
+    // The service may be root: its other groups are no business of a command's. An ordinary user cannot drop them.
+    let _ = rustix::thread::set_thread_groups(&[]);
+    go_first();
+    Ok(())
+}
+
+/// What terminals and service managers send to all that belongs together.
+const IGNORED: &[libc::c_int] = &[libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+
+/// Restores what the steward, and the standard library's start, changed for themselves.
+pub(super) fn hear_signals() {
+    for signal in IGNORED.iter().chain(&[libc::SIGPIPE]) {
+        // SAFETY: no handler is involved.
+        unsafe { libc::signal(*signal, libc::SIG_DFL) };
+    }
 }
 
 /// The limits that the kernel keeps for each process. Those for all processes together are watched.
@@ -38,26 +75,31 @@ pub(super) fn limit(limits: &Limits, own_user: bool) -> Result<(), Failure> {
     // the whole machine is taken for the user's: too much, but a bound.
     let others = if own_user { 0 } else { running()? };
     let most = others + limits.processes + PROCESSES_UNSEEN;
-    set(Resource::Nproc, most, most)?;
+    set(Resource::Nproc, most, most)
+}
+
+/// Lets the steward and its supervisors run however many processes of commands want to. Only root may; for others a bomb is
+/// bounded by the number of processes.
+fn go_first() {
+    let _ = rustix::process::setpriority_process(None, -20);
+    schedule(libc::SCHED_RR, 1);
+}
+
+/// Makes this process an ordinary one. And when memory runs out, the kernel takes a command and not the service.
+pub(super) fn go_last(proc: BorrowedFd<'_>) -> Result<(), Failure> {
+    schedule(libc::SCHED_OTHER, 0);
     // A command gives way to whoever watches over it, and to the service.
     step("priority", rustix::process::setpriority_process(None, COURTESY))?;
+    let file = rustix::fs::openat(proc, "self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+    // Not fatal: the watch comes first.
+    let _ = file.and_then(|file| rustix::io::write(file, b"1000"));
     Ok(())
 }
 
-/// Lets the supervisor run however many processes of the command want to. Only root may; for others a bomb is bounded by
-/// the number of processes.
-pub(super) fn go_first() {
-    let _ = rustix::process::setpriority_process(None, -20);
+fn schedule(policy: libc::c_int, priority: libc::c_int) {
+    let parameters = libc::sched_param { sched_priority: priority };
     // SAFETY: the kernel reads one struct, which outlives the call.
-    unsafe {
-        let (policy, lowest) = (libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, libc::sched_param { sched_priority: 1 });
-        libc::sched_setscheduler(0, policy, &raw const lowest);
-    }
-}
-
-/// When memory runs out, the kernel takes a command and not the service. Not fatal: the watch comes first.
-pub(super) fn go_last() {
-    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) };
 }
 
 /// Bounds the processes in a namespace for good, where the kernel counts them for each (since Linux 6.14): it exempts root

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
@@ -33,6 +33,9 @@ const PAGE: u64 = 4096;
 /// The clock's ticks in a second, as `/proc` counts processor time: the same on every Linux of these processors.
 const TICKS: u64 = 100;
 
+/// Where processes are listed.
+const PROC: &str = "/proc";
+
 /// What one process uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Usage {
@@ -46,7 +49,6 @@ struct Usage {
 pub(super) struct Watch<'a> {
     spec: &'a Spec,
     root: Pid,
-    proc: Option<PathBuf>,
     strangers: HashSet<i32>,
     looks: u32,
     /// The most that all processes together had written to disk at any look. To a parent's account the kernel adds that of
@@ -58,7 +60,7 @@ pub(super) struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     pub(super) fn new(spec: &'a Spec, root: Pid) -> Self {
-        Self { spec, root, proc: None, strangers: HashSet::new(), looks: 0, written: 0, room: room(&spec.workspace) }
+        Self { spec, root, strangers: HashSet::new(), looks: 0, written: 0, room: room(&spec.workspace) }
     }
 
     /// The limit that the command is over, if it is over one.
@@ -72,19 +74,19 @@ impl<'a> Watch<'a> {
         if Duration::from_millis(ticks * 1000 / TICKS) > limits.cpu {
             return Some(Limit::Cpu);
         }
-        let proc = self.proc().to_owned();
+        let proc = Path::new(PROC);
         let shared = if self.spec.walls.namespaces { segments() } else { 0 };
         let resident = shared + processes.values().map(|usage| usage.pages * PAGE).sum::<u64>();
         // What processes share was counted for each of them: only now it is worth to ask for each one's part, and only of
         // a few. To tell, the kernel waits for a lock of each process, and a crowd of them can make that take minutes.
         if resident > limits.memory {
             let few = processes.len() <= ASKED;
-            let parts = || processes.keys().map(|pid| proportional(&proc, *pid)).sum::<Option<u64>>();
+            let parts = || processes.keys().map(|pid| proportional(proc, *pid)).sum::<Option<u64>>();
             if !few || parts().is_none_or(|parts| shared + parts > limits.memory) {
                 return Some(Limit::Memory);
             }
         }
-        let written = processes.keys().filter_map(|pid| written(&proc, *pid)).sum::<u64>();
+        let written = processes.keys().filter_map(|pid| written(proc, *pid)).sum::<u64>();
         self.written = self.written.max(written);
         (self.written > limits.disk || self.filled(limits.disk)).then_some(Limit::Disk)
     }
@@ -122,27 +124,20 @@ impl<'a> Watch<'a> {
         false
     }
 
-    /// Where the processes are listed: with a process namespace the list is its own.
-    fn proc(&mut self) -> &Path {
-        let (own, root) = (self.spec.walls.namespaces, self.root);
-        self.proc.get_or_insert_with(|| {
-            if own { PathBuf::from(format!("/proc/{}/root/proc", root.as_raw_nonzero())) } else { "/proc".into() }
-        })
-    }
-
     fn processes(&mut self) -> HashMap<i32, Usage> {
-        let own = self.spec.walls.namespaces;
-        let proc = self.proc().to_owned();
-        if own {
-            return numbers(&proc).into_iter().filter_map(|pid| Some((pid, usage(&proc, pid)?))).collect();
+        let proc = Path::new(PROC);
+        let me = rustix::process::getpid().as_raw_nonzero().get();
+        if self.spec.walls.namespaces {
+            // The list is the command's own, but for this process.
+            let pids = numbers(proc).into_iter().filter(|pid| *pid != me);
+            return pids.filter_map(|pid| Some((pid, usage(proc, pid)?))).collect();
         }
         self.looks += 1;
         if self.looks.is_multiple_of(STRANGERS_KEPT) {
             self.strangers.clear();
         }
-        let me = rustix::process::getpid().as_raw_nonzero().get();
-        let pids = numbers(&proc).into_iter().filter(|pid| !self.strangers.contains(pid));
-        let all: HashMap<i32, Usage> = pids.filter_map(|pid| Some((pid, usage(&proc, pid)?))).collect();
+        let pids = numbers(proc).into_iter().filter(|pid| !self.strangers.contains(pid));
+        let all: HashMap<i32, Usage> = pids.filter_map(|pid| Some((pid, usage(proc, pid)?))).collect();
         let (ours, strangers) = all.iter().partition::<HashMap<i32, Usage>, _>(|(pid, _)| descends(&all, **pid, me));
         self.strangers.extend(strangers.keys().filter(|pid| **pid != me));
         ours

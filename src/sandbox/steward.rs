@@ -1,0 +1,78 @@
+//! The steward as the service sees it: one process, started once, that forks a supervisor for each command.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use tokio::sync::Mutex;
+
+use super::spec::Setup;
+use super::supervisor;
+use super::wire::{self, Handles};
+
+/// Started when the first command needs it, and again should it ever be lost.
+pub(super) struct Steward {
+    program: PathBuf,
+    setup: Setup,
+    link: Mutex<Option<UnixStream>>,
+}
+
+impl Steward {
+    /// One for commands that have this in common; `program` is this binary.
+    pub(super) fn new(program: PathBuf, setup: Setup) -> Self {
+        Self { program, setup, link: Mutex::new(None) }
+    }
+
+    pub(super) fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    /// Has a supervisor started; what it is to do it is told over the connection among `handles`.
+    pub(super) async fn order(&self, patience: Duration, handles: &Handles<BorrowedFd<'_>>) -> io::Result<()> {
+        let mut link = self.link.lock().await;
+        if let Some(socket) = &*link {
+            match send(socket, patience, handles).await {
+                Err(error) if is_gone(&error) => tracing::warn!("the steward of commands was lost; another is started"),
+                sent => return sent,
+            }
+        }
+        send(link.insert(self.start().await?), patience, handles).await
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
+    async fn start(&self) -> io::Result<UnixStream> {
+        let (ours, theirs) = StdUnixStream::pair()?;
+        // No pre_exec and a program with a path: the standard library then uses posix_spawn, whose cost does not grow
+        // with the memory of this process as fork's does.
+        let steward = tokio::process::Command::new(&self.program)
+            .arg(supervisor::VERB)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // Not killed on drop: when its connection ends it sees commands to their end first.
+            .kill_on_drop(false)
+            .spawn()?;
+        // The runtime waits for it.
+        drop(steward);
+        ours.set_nonblocking(true)?;
+        let mut socket = UnixStream::from_std(ours)?;
+        tokio::io::AsyncWriteExt::write_all(&mut socket, &wire::frame(&self.setup)?).await?;
+        Ok(socket)
+    }
+}
+
+async fn send(socket: &UnixStream, patience: Duration, handles: &Handles<BorrowedFd<'_>>) -> io::Result<()> {
+    let send = || Ok(wire::send_head(socket.as_fd(), patience, handles)?);
+    socket.async_io(Interest::WRITABLE, send).await
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected)
+}
