@@ -6,15 +6,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Sandbox;
@@ -127,15 +126,9 @@ impl Sandbox {
     ) -> Result<Execution, ExecuteError> {
         let started = Instant::now();
         let order = wire::frame(&order(job, &command)?)?;
-        let printed = Arc::new(Printed::default());
-        let mut readers = JoinSet::new();
-        let ((stdout, out), (stderr, err)) = (pipe()?, pipe()?);
-        let capture = |readers: &mut JoinSet<()>, pipe| {
-            let capture = Arc::new(Mutex::new(Capture::new(command.max_output)));
-            readers.spawn(read(pipe, Arc::clone(&capture), Arc::clone(&printed)));
-            capture
-        };
-        let (stdout, stderr) = (capture(&mut readers, stdout), capture(&mut readers, stderr));
+        let printed = Printed::default();
+        let ((mut stdout, out), (mut stderr, err)) = (pipe()?, pipe()?);
+        let (mut captured_out, mut captured_err) = (Capture::new(command.max_output), Capture::new(command.max_output));
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut control = UnixStream::from_std(ours)?;
@@ -150,37 +143,35 @@ impl Sandbox {
         // Theirs alone from now on, so that their end is seen here.
         drop((out, err, theirs));
 
-        let mut flooded = false;
-        let supervised = async {
-            control.write_all(&order).await?;
-            let (mut answer, mut lifeline) = control.split();
-            let said = said(&mut answer);
-            tokio::pin!(said);
-            tokio::select! {
-                said = &mut said => return said,
-                () = stop.cancelled() => {}
-                () = printed.too_much.notified() => flooded = true,
+        let said = {
+            let supervised = supervised(&mut control, &order, stop, &printed);
+            // The steward ends a supervisor that hangs; if both do, nothing more can be done from here.
+            let mut supervised = pin!(tokio::time::timeout(command.timeout + PATIENCE * 2, supervised));
+            let read_out = read(&mut stdout, &mut captured_out, &printed);
+            let read_err = read(&mut stderr, &mut captured_err, &printed);
+            let mut reading = pin!(async { tokio::join!(read_out, read_err) });
+            let mut drained = false;
+            let said = loop {
+                tokio::select! {
+                    said = &mut supervised => break said,
+                    _ = &mut reading, if !drained => drained = true,
+                }
+            };
+            if !drained {
+                // Errors mean only that somebody still holds a pipe; what was read until then counts.
+                drop(tokio::time::timeout(DRAIN, reading).await);
             }
-            // The end of the file tells the supervisor to end everything; its report still comes.
-            lifeline.shutdown().await?;
-            said.await
+            said.map_err(|_| io::Error::other("it does not answer"))?
         };
-        // The steward ends a supervisor that hangs; if both do, nothing more can be done from here.
-        let (report, aftermath) = tokio::time::timeout(command.timeout + PATIENCE * 2, supervised)
-            .await
-            .map_err(|_| io::Error::other("it does not answer"))?
-            .map_err(|_| io::Error::other("it ended without a report"))?;
-        // Errors mean only that somebody still holds a pipe; what was read until then counts.
-        drop(tokio::time::timeout(DRAIN, async { while readers.join_next().await.is_some() {} }).await);
-        readers.shutdown().await;
+        let Said { report, aftermath, flooded } = said.map_err(|_| io::Error::other("it ended without a report"))?;
 
         match report {
             Report::Ended { returncode, limit, stopped } => Ok(Execution {
                 returncode,
                 limit: if flooded && stopped { Some(Limit::Output) } else { limit },
                 stopped: stopped && !flooded,
-                stdout: finish(&stdout),
-                stderr: finish(&stderr),
+                stdout: captured_out.finish(),
+                stderr: captured_err.finish(),
                 took: started.elapsed(),
                 repository: aftermath.repository,
             }),
@@ -227,8 +218,32 @@ fn pipe() -> io::Result<(pipe::Receiver, OwnedFd)> {
 }
 
 /// What the supervisor says, and the steward when it has gone.
-async fn said(answer: &mut (impl AsyncRead + Unpin)) -> io::Result<(Report, Aftermath)> {
-    Ok((message(answer).await?, message(answer).await?))
+struct Said {
+    report: Report,
+    aftermath: Aftermath,
+    /// Ended for what it printed.
+    flooded: bool,
+}
+
+/// Gives the order, and waits for what comes of it; if need be, says that it is enough.
+async fn supervised(
+    control: &mut UnixStream,
+    order: &[u8],
+    stop: &CancellationToken,
+    printed: &Printed,
+) -> io::Result<Said> {
+    control.write_all(order).await?;
+    let (mut answer, mut lifeline) = control.split();
+    let mut flooded = false;
+    let mut said = pin!(async { Ok::<_, io::Error>((message(&mut answer).await?, message(&mut answer).await?)) });
+    tokio::select! {
+        said = &mut said => return said.map(|(report, aftermath)| Said { report, aftermath, flooded }),
+        () = stop.cancelled() => {}
+        () = printed.too_much.notified() => flooded = true,
+    }
+    // The end of the file tells the supervisor to end everything; its report still comes.
+    lifeline.shutdown().await?;
+    said.await.map(|(report, aftermath)| Said { report, aftermath, flooded })
 }
 
 async fn message<T: DeserializeOwned>(answer: &mut (impl AsyncRead + Unpin)) -> io::Result<T> {
@@ -276,17 +291,21 @@ struct Printed {
     too_much: tokio::sync::Notify,
 }
 
-async fn read(mut pipe: impl AsyncRead + Unpin, capture: Arc<Mutex<Capture>>, printed: Arc<Printed>) {
-    // The default size of a pipe's pages that arrive at once.
-    let mut buffer = vec![0; 16 * 1024];
-    while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
-        capture.lock().unwrap_or_else(PoisonError::into_inner).push(&buffer[..count]);
-        if printed.bytes.fetch_add(count as u64, Ordering::Relaxed) + count as u64 > MOST_PRINTED {
-            printed.too_much.notify_one();
+async fn read(pipe: &mut pipe::Receiver, capture: &mut Capture, printed: &Printed) {
+    // Taken when there is something to be read: a command may run for long without a word.
+    let mut buffer = Vec::new();
+    while let Ok(()) = pipe.readable().await {
+        // The default size of a pipe's pages that arrive at once.
+        buffer.resize(16 * 1024, 0);
+        match pipe.try_read(&mut buffer) {
+            Ok(count @ 1..) => {
+                capture.push(&buffer[..count]);
+                if printed.bytes.fetch_add(count as u64, Ordering::Relaxed) + count as u64 > MOST_PRINTED {
+                    printed.too_much.notify_one();
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(0) | Err(_) => return,
         }
     }
-}
-
-fn finish(capture: &Mutex<Capture>) -> Captured {
-    capture.lock().unwrap_or_else(PoisonError::into_inner).finish()
 }

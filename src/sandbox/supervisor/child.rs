@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
-use super::super::spec::{EXEC, Job, Report, Spec};
+use super::super::spec::{EXEC, Job, Spec};
 use super::ready::Ready;
 use super::{Failure, exit, last_errno, privileges, probe, root, step};
 
@@ -22,18 +22,14 @@ pub(super) struct Handles {
     pub stderr: OwnedFd,
 }
 
-/// The life of the process that was forked for the command. What is written to `pipe` is a report of why nothing ran.
-pub(super) fn main(spec: &Spec, ready: &Ready, handles: &Handles, pipe: OwnedFd, parent: Pid) -> ! {
-    let Err(failure) = command(spec, ready, handles, parent);
-    if let Ok(report) = serde_json::to_vec(&Report::from(failure)) {
-        // Without it the supervisor says that the command was killed, which is the truth as well.
-        let _ = std::fs::File::from(pipe).write_all(&report);
-    }
-    exit(127)
-}
-
-/// Nothing comes back from here but a failure.
-fn command(spec: &Spec, ready: &Ready, handles: &Handles, parent: Pid) -> Result<Infallible, Failure> {
+/// Puts up the walls and becomes the program. Nothing comes back from here but a failure; the caller has the memory of
+/// its parent, which stands still.
+pub(super) fn become_command(
+    spec: &Spec,
+    ready: &Ready,
+    handles: &Handles,
+    parent: Pid,
+) -> Result<Infallible, Failure> {
     step("lifeline", rustix::process::set_parent_process_death_signal(Some(Signal::KILL)))?;
     if rustix::process::getppid() != Some(parent) {
         return Err(Failure::new("lifeline", "the supervisor is gone".to_owned()));
@@ -56,9 +52,7 @@ fn command(spec: &Spec, ready: &Ready, handles: &Handles, parent: Pid) -> Result
     }
     // Made ready before the filters are in force, which refuse nothing that is needed from here on.
     let environment = c_strings(spec.environment.iter().map(|(name, value)| joined(name, value)))?;
-    for filter in &ready.filters {
-        seccompiler::apply_filter(filter).map_err(|error| Failure::new("seccomp", error.to_string()))?;
-    }
+    ready.confine()?;
     if spec.walls.any() {
         privileges::make_sure(spec.walls.seccomp)?;
     }

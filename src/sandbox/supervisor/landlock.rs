@@ -25,35 +25,38 @@ const FILES: ABI = ABI::V1;
 /// Devices that every program takes for granted.
 const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
-/// What of the machine's `/proc` a program may read where it has none of its own. None of it is about a process but
-/// the command's first one, and of that one nothing that shows the machine's network.
+/// What of the machine's `/proc` a program may read where it has none of its own: this is about no process,
 const PROC_FILES: &[&str] = &[
     "/proc/cpuinfo",
     "/proc/filesystems",
     "/proc/loadavg",
     "/proc/meminfo",
-    "/proc/self/auxv",
-    "/proc/self/cgroup",
-    "/proc/self/cmdline",
-    "/proc/self/comm",
-    "/proc/self/environ",
-    "/proc/self/fd",
-    "/proc/self/fdinfo",
-    "/proc/self/io",
-    "/proc/self/limits",
-    "/proc/self/maps",
-    "/proc/self/mountinfo",
-    "/proc/self/smaps",
-    "/proc/self/smaps_rollup",
-    "/proc/self/stat",
-    "/proc/self/statm",
-    "/proc/self/status",
     "/proc/stat",
     "/proc/sys/fs",
     "/proc/sys/kernel",
     "/proc/sys/vm",
     "/proc/uptime",
     "/proc/version",
+];
+
+/// and this about the command's first one. Nothing of it shows the machine's network.
+const OWN_PROC_FILES: &[&str] = &[
+    "auxv",
+    "cgroup",
+    "cmdline",
+    "comm",
+    "environ",
+    "fd",
+    "fdinfo",
+    "io",
+    "limits",
+    "maps",
+    "mountinfo",
+    "smaps",
+    "smaps_rollup",
+    "stat",
+    "statm",
+    "status",
 ];
 
 /// Puts this process in a domain that only keeps signals in. A process that it forks and that goes into a domain of its
@@ -95,6 +98,11 @@ impl Rules {
             let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
             rules.add_if_there(Path::new(path), device)?;
         }
+        if !setup.walls.namespaces {
+            for path in PROC_FILES {
+                rules.add_if_there(Path::new(path), AccessFs::ReadFile | AccessFs::ReadDir)?;
+            }
+        }
         for path in parts {
             let handle = open(path).map_err(|errno| at(path, &errno))?;
             let changed = changed(&handle).map_err(|errno| at(path, &errno))?;
@@ -135,11 +143,7 @@ impl Rules {
             ruleset = allow(ruleset, Path::new("/"), AccessFs::ReadDir.into())?;
             ruleset = allow(ruleset, Path::new("/proc"), AccessFs::ReadFile | AccessFs::ReadDir)?;
         } else {
-            for path in PROC_FILES {
-                if Path::new(path).exists() {
-                    ruleset = allow(ruleset, Path::new(path), AccessFs::ReadFile | AccessFs::ReadDir)?;
-                }
-            }
+            ruleset = allow_own_process(ruleset)?;
         }
         in_force(&ruleset.restrict_self().map_err(failed)?, if namespaces { FILES } else { SCOPES })
     }
@@ -163,6 +167,21 @@ fn writing() -> BitFlags<AccessFs> {
 fn allow(ruleset: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Result<RulesetCreated, Failure> {
     let (handle, access, _) = opened(path, access)?;
     ruleset.add_rule(PathBeneath::new(handle, access)).map_err(|error| at(path, &error))
+}
+
+fn allow_own_process(mut ruleset: RulesetCreated) -> Result<RulesetCreated, Failure> {
+    let own = Path::new("/proc/self");
+    let directory = open(own).map_err(|errno| at(own, &errno))?;
+    for name in OWN_PROC_FILES {
+        // Some kernels are built without one of them.
+        let Ok(handle) = rustix::fs::openat(&directory, *name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) else {
+            continue;
+        };
+        let is_dir = matches!(*name, "fd" | "fdinfo");
+        let access = if is_dir { AccessFs::ReadFile | AccessFs::ReadDir } else { AccessFs::ReadFile.into() };
+        ruleset = ruleset.add_rule(PathBeneath::new(handle, access)).map_err(failed)?;
+    }
+    Ok(ruleset)
 }
 
 /// The handle of a file and, of the rights, those that a thing of its kind has.

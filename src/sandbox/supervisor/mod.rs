@@ -1,7 +1,7 @@
 //! The processes that stand between the service and a command.
 //!
 //! ```text
-//!  service ── posix_spawn, once ──► steward ── fork ──► supervisor ── fork ──► command
+//!  service ── posix_spawn, once ──► steward ── fork ──► supervisor ── vfork ─► command
 //!     │                                │                    │                     │ walls, limits, then exec
 //!     ├── Setup; for each command ────►│ ready: handles,    │ private root        │
 //!     │   a head with its handles      │ filters            │ watch: time, CPU,   ├─ stdout, stderr ──► service
@@ -30,14 +30,13 @@ mod ready;
 mod root;
 mod seccomp;
 mod steward;
+mod temporary;
 mod watch;
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -47,9 +46,9 @@ use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus};
 use self::child::Handles;
 use self::ready::Ready;
 use self::steward::timespec;
+use self::temporary::Directory;
 use self::watch::Watch;
 use super::limits::Limit;
-use super::remove::remove_tree;
 use super::spec::{Order, Report, Spec, Walls};
 use super::wire::{self, Head};
 
@@ -127,25 +126,25 @@ enum Cause {
 }
 
 /// The life of a supervisor, in the process that was forked for it.
-fn live(ready: &mut Ready, head: Head, temporary: Option<PathBuf>) -> ! {
+fn live(ready: &mut Ready, head: Head, temporary: Option<Directory>) -> ! {
     // Whatever happens, this process must not go on as a second steward.
     let lived = catch_unwind(AssertUnwindSafe(|| supervise(ready, head, temporary)));
     exit(i32::from(!matches!(lived, Ok(Ok(())))))
 }
 
 /// Supervises one command.
-fn supervise(ready: &mut Ready, head: Head, temporary: Option<PathBuf>) -> io::Result<()> {
+fn supervise(ready: &mut Ready, head: Head, temporary: Option<Directory>) -> io::Result<()> {
     let wire::Handles { workspace, directory, stdout, stderr, control } = head.handles;
     // Other commands' connections are none of this one's business; an end that stays open here is no end there.
     let mine = [&workspace, &directory, &stdout, &stderr, &control].map(AsFd::as_fd);
     privileges::close_all_but(&[&ready.handles()[..], &mine].concat());
     let control = UnixStream::from(control);
     let order: Order = wire::receive(&control)?;
-    let spec = ready.spec(order, temporary);
+    let spec = ready.spec(order, temporary.as_ref().map(Directory::path));
     let report = run(&spec, ready, Handles { workspace, directory, stdout, stderr }, &control);
-    if !spec.walls.namespaces {
-        // What is left of it is the steward's to remove; it looks, too.
-        let _ = remove_tree(&spec.temporary);
+    if let Some(temporary) = temporary {
+        // The steward looks, too.
+        temporary.clear();
     }
     wire::send(&control, &report.unwrap_or_else(Report::from))
 }
@@ -159,20 +158,58 @@ fn run(spec: &Spec, ready: &Ready, handles: Handles, control: &UnixStream) -> Re
         step("subreaper", rustix::process::set_child_subreaper(Some(rustix::process::getpid())))?;
         if spec.walls.landlock { scope()? } else { Keeps::Nothing }
     };
-    let (reader, writer) = step("pipe", rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC))?;
-    let parent = rustix::process::getpid();
-    // SAFETY: this process has one thread, so the child may do whatever it could do.
-    let pid = match unsafe { libc::fork() } {
-        -1 => return Err(Failure::of("fork", "fork", last_errno())),
-        0 => child::main(spec, ready, &handles, writer, parent),
-        pid => step("fork", Pid::from_raw(pid).ok_or(Errno::CHILD))?,
-    };
+    let pid = start(spec, ready, &handles);
     // The pipes are the command's alone, so that their end is its end.
-    drop((writer, handles));
-    let mut supervised = Supervised { pid, keeps, status: None };
-    let cause = supervised.wait(spec, control, deadline);
+    drop(handles);
+    let mut supervised = Supervised { pid: None, keeps, status: None };
+    let cause = pid.and_then(|pid| {
+        supervised.pid = Some(pid);
+        supervised.wait(spec, control, deadline, pid)
+    });
     supervised.end();
-    report(File::from(reader), &supervised, cause?)
+    Ok(ended(supervised.status.map(WaitStatus::as_raw), cause?))
+}
+
+/// The stack of a process that becomes a command. It needs less, but for the self-test.
+const STACK: usize = 256 * 1024;
+
+/// A command that is being started.
+struct Start<'a> {
+    spec: &'a Spec,
+    ready: &'a Ready,
+    handles: &'a Handles,
+    parent: Pid,
+    failure: Option<Failure>,
+}
+
+/// Starts the command in a process that has the memory of this one until it becomes the program, so that no tables are
+/// copied to be thrown away; this process stands still until then. So it is with posix_spawn, which knows no walls.
+fn start(spec: &Spec, ready: &Ready, handles: &Handles) -> Result<Pid, Failure> {
+    extern "C" fn begin(start: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: it is the one below, whose owner stands still.
+        let start = unsafe { &mut *start.cast::<Start<'_>>() };
+        let Err(failure) = child::become_command(start.spec, start.ready, start.handles, start.parent);
+        start.failure = Some(failure);
+        127
+    }
+    let parent = rustix::process::getpid();
+    let mut start = Start { spec, ready, handles, parent, failure: None };
+    let mut stack = Vec::<u128>::with_capacity(STACK / size_of::<u128>());
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the child runs `begin` on a stack of its own, which lives until it has ended or become another program: for
+    // that long this call does not return. This process has one thread, so nobody else sees what the child does to its
+    // memory.
+    let pid = unsafe {
+        let top = stack.as_mut_ptr().add(stack.capacity());
+        libc::clone(begin, top.cast(), flags, (&raw mut start).cast())
+    };
+    if pid == -1 {
+        return Err(Failure::of("fork", "clone", last_errno()));
+    }
+    match start.failure {
+        Some(failure) => Err(failure),
+        None => step("fork", Pid::from_raw(pid).ok_or(Errno::CHILD)),
+    }
 }
 
 /// What keeps this process's signals among what it started.
@@ -197,17 +234,17 @@ fn scope() -> Result<Keeps, Failure> {
 
 /// What was started.
 struct Supervised {
-    pid: Pid,
+    pid: Option<Pid>,
     keeps: Keeps,
-    /// Of the process that was forked here.
+    /// Of the command itself.
     status: Option<WaitStatus>,
 }
 
 impl Supervised {
     /// Returns when the command has ended or has to be ended.
-    fn wait(&mut self, spec: &Spec, control: &UnixStream, deadline: Instant) -> Result<Cause, Failure> {
-        let process = step("pidfd", rustix::process::pidfd_open(self.pid, PidfdFlags::empty()))?;
-        let mut watch = Watch::new(spec, self.pid);
+    fn wait(&mut self, spec: &Spec, control: &UnixStream, deadline: Instant, pid: Pid) -> Result<Cause, Failure> {
+        let process = step("pidfd", rustix::process::pidfd_open(pid, PidfdFlags::empty()))?;
+        let mut watch = Watch::new(spec, pid);
         let (mut pause, longest) = LOOKS;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -241,7 +278,7 @@ impl Supervised {
     }
 
     fn note(&mut self, pid: Pid, status: WaitStatus) {
-        if pid == self.pid {
+        if Some(pid) == self.pid {
             self.status = Some(status);
         }
     }
@@ -264,16 +301,6 @@ impl Supervised {
             }
         }
     }
-}
-
-/// Puts together what happened. Everybody who could write to the pipe is gone.
-fn report(mut pipe: File, supervised: &Supervised, cause: Cause) -> Result<Report, Failure> {
-    let mut said = Vec::new();
-    pipe.read_to_end(&mut said).map_err(|error| Failure::new("pipe", error.to_string()))?;
-    if said.is_empty() {
-        return Ok(ended(supervised.status.map(WaitStatus::as_raw), cause));
-    }
-    serde_json::from_slice(&said).map_err(|_| Failure::new("pipe", "has half a report in it".to_owned()))
 }
 
 /// What a wait status and a cause come to. Limits that the kernel watches show in the signal.

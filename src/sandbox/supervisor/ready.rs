@@ -1,7 +1,7 @@
 //! What the steward makes ready once, for all commands.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use seccompiler::BpfProgram;
@@ -10,7 +10,7 @@ use super::super::spec::{Order, Setup, Spec, Walls};
 use super::landlock::Rules;
 use super::{Failure, seccomp, step};
 
-/// Filters are compiled, and what the rules are about is opened: a command's processes inherit both.
+/// Filters are compiled, most of them in force, and what the rules are about is opened: commands inherit all of it.
 pub(super) struct Ready {
     setup: Setup,
     /// The machine's `/proc`, which shows a process to itself also where a private root has another.
@@ -18,7 +18,8 @@ pub(super) struct Ready {
     /// The user and the group that all this runs as.
     pub user: (u32, u32),
     pub rules: Option<Rules>,
-    pub filters: Vec<BpfProgram>,
+    /// The filters that are a command's alone.
+    filters: Vec<BpfProgram>,
 }
 
 impl Ready {
@@ -27,8 +28,9 @@ impl Ready {
         let proc = step("proc", rustix::fs::open("/proc", flags, Mode::empty()))?;
         let rules = setup.walls.landlock.then(|| Rules::new(&setup)).transpose()?;
         let filters = if setup.walls.seccomp {
-            let failed = |error: seccompiler::Error| Failure::new("seccomp", error.to_string());
-            seccomp::filters(setup.walls, setup.network).map_err(failed)?
+            let filters = seccomp::filters(setup.walls, setup.network).map_err(|error| not_in_force(&error))?;
+            put_in_force(&filters.stewards)?;
+            filters.commands
         } else {
             Vec::new()
         };
@@ -38,6 +40,11 @@ impl Ready {
 
     pub(super) fn walls(&self) -> Walls {
         self.setup.walls
+    }
+
+    /// Puts those filters in force that are a command's alone.
+    pub(super) fn confine(&self) -> Result<(), Failure> {
+        put_in_force(&self.filters)
     }
 
     /// Looks whether what was opened is still what lies there.
@@ -58,9 +65,9 @@ impl Ready {
     }
 
     /// What a supervisor goes by. It is the only one that this process will ever be.
-    pub(super) fn spec(&mut self, order: Order, temporary: Option<PathBuf>) -> Spec {
+    pub(super) fn spec(&mut self, order: Order, temporary: Option<&Path>) -> Spec {
         let Setup { walls, network, view, limits, environment, .. } = &mut self.setup;
-        let temporary = temporary.unwrap_or_else(|| PathBuf::from("/tmp"));
+        let temporary = temporary.unwrap_or(Path::new("/tmp")).to_owned();
         // Its home is its own: what lies in the service's is none of its business.
         let mut environment = std::mem::take(environment);
         for name in ["HOME", "TMPDIR"] {
@@ -82,4 +89,12 @@ impl Ready {
             timeout,
         }
     }
+}
+
+fn put_in_force(filters: &[BpfProgram]) -> Result<(), Failure> {
+    filters.iter().try_for_each(|filter| seccompiler::apply_filter(filter).map_err(|error| not_in_force(&error)))
+}
+
+fn not_in_force(error: &seccompiler::Error) -> Failure {
+    Failure::new("seccomp", error.to_string())
 }

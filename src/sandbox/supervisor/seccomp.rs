@@ -144,8 +144,30 @@ const NEW_NAMESPACES: &[libc::c_int] = &[
     0x80, // CLONE_NEWTIME; in clone's argument it is a part of the signal's number
 ];
 
-/// The filters, to be put in force one after the other: of several, the kernel takes the strictest answer.
-pub(super) fn filters(walls: Walls, network: Network) -> Result<Vec<BpfProgram>> {
+/// What a supervisor does itself to make namespaces, before its command is refused it.
+const SUPERVISORS: &[c_long] = &[
+    libc::SYS_clone,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fsopen,
+    libc::SYS_mount,
+    libc::SYS_mount_setattr,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_pivot_root,
+    libc::SYS_umount2,
+    libc::SYS_unshare,
+];
+
+/// The filters of a command. Of several the kernel takes the strictest answer. To put one in force costs the more the longer
+/// it is: so the steward takes most of them on itself, once, and all that it starts inherits them.
+pub(super) struct Filters {
+    pub stewards: Vec<BpfProgram>,
+    pub commands: Vec<BpfProgram>,
+}
+
+/// The filters for these walls.
+pub(super) fn filters(walls: Walls, network: Network) -> Result<Filters> {
     let mut rules = Rules::new();
     rules.extend(NEVER.iter().chain(NEVER_HERE).map(|number| (*number, Vec::new())));
     rules.insert(libc::SYS_clone, NEW_NAMESPACES[..7].iter().map(|flag| has_flag(0, *flag)).collect::<Result<_>>()?);
@@ -169,9 +191,10 @@ pub(super) fn filters(walls: Walls, network: Network) -> Result<Vec<BpfProgram>>
         }
     }
     let unknown = UNKNOWN.iter().map(|number| (*number, Vec::new())).collect();
-    let mut filters = vec![compile(rules, libc::EPERM)?, compile(unknown, libc::ENOSYS)?];
-    filters.push(foreign_numbers());
-    Ok(filters)
+    let commands: Rules = rules.extract_if(.., |number, _| walls.namespaces && SUPERVISORS.contains(number)).collect();
+    let stewards = vec![compile(rules, libc::EPERM)?, compile(unknown, libc::ENOSYS)?, foreign_numbers()];
+    let commands = if commands.is_empty() { Vec::new() } else { vec![compile(commands, libc::EPERM)?] };
+    Ok(Filters { stewards, commands })
 }
 
 /// A pair is connected to itself; but one for datagrams may still send to any path, and without a root of its own that

@@ -6,7 +6,6 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -14,17 +13,18 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
-use super::super::remove::remove_tree;
 use super::super::repository::{Held, Repositories, Repository};
 use super::super::spec::{Aftermath, Report, Setup, WORKSPACE};
 use super::super::wire::{self, Head};
+use super::temporary::{Directory, Temporary};
 use super::{Failure, Forked, Ready, fork, live, privileges};
 
 /// Looks after the commands of one service.
 struct Steward {
     /// Why nothing can be run is told to whoever wants to run something.
     ready: Result<Ready, Failure>,
-    temporary: Temporary,
+    /// Where there is no private root.
+    temporary: Option<Temporary>,
     repositories: Repositories,
     commands: Vec<Supervised>,
 }
@@ -37,7 +37,7 @@ struct Supervised {
     overdue: Instant,
     control: UnixStream,
     held: Held,
-    temporary: Option<PathBuf>,
+    temporary: Option<Directory>,
 }
 
 /// The whole of a process's life.
@@ -62,7 +62,7 @@ fn connect() -> io::Result<UnixStream> {
 fn serve(socket: UnixStream) -> io::Result<()> {
     let setup: Setup = wire::receive(&socket)?;
     privileges::stand_apart()?;
-    let temporary = Temporary::new(&setup);
+    let temporary = (!setup.walls.namespaces).then(|| Temporary::new(&setup.temporary)).transpose()?;
     let ready = Ready::new(setup);
     let mut steward = Steward { ready, temporary, repositories: Repositories::default(), commands: Vec::new() };
     let mut socket = Some(socket);
@@ -112,20 +112,18 @@ impl Steward {
         }
     }
 
-    fn try_start(&mut self, head: Head) -> Result<(Forked, Held, Option<PathBuf>, Instant), Failure> {
+    fn try_start(&mut self, head: Head) -> Result<(Forked, Held, Option<Directory>, Instant), Failure> {
         let overdue = Instant::now() + head.patience;
         let ready = self.ready.as_mut().map_err(|failure| failure.clone())?;
         ready.refresh()?;
         let failed = |error: io::Error| Failure::new(WORKSPACE, error.to_string());
         let held = self.repositories.hold(&head.handles.workspace).map_err(failed)?;
-        let temporary = self.temporary.make().map_err(|error| Failure::new("temporary", error.to_string()))?;
+        let temporary = self.temporary.as_mut().map(Temporary::give).transpose();
+        let temporary = temporary.map_err(|error| Failure::new("temporary", error.to_string()))?;
         match fork(ready.walls()) {
             Ok(Some(forked)) => Ok((forked, held, temporary, overdue)),
             Ok(None) => live(ready, head, temporary),
-            Err(failure) => {
-                discard(temporary);
-                Err(failure)
-            }
+            Err(failure) => Err(failure),
         }
     }
 
@@ -142,35 +140,11 @@ impl Steward {
         };
         for command in self.commands.extract_if(.., gone) {
             let Supervised { control, held, temporary, .. } = command;
-            discard(temporary);
+            if let (Some(all), Some(temporary)) = (&mut self.temporary, temporary) {
+                all.take(temporary);
+            }
             let _ = wire::send(&control, &Aftermath { repository: held.release() });
         }
-    }
-}
-
-/// Where the temporary directories of commands are made that have no `/tmp` of their own.
-struct Temporary {
-    above: Option<PathBuf>,
-}
-
-impl Temporary {
-    fn new(setup: &Setup) -> Self {
-        Self { above: (!setup.walls.namespaces).then(|| setup.temporary.clone()) }
-    }
-
-    /// A fresh directory. Its supervisor removes it.
-    fn make(&self) -> io::Result<Option<PathBuf>> {
-        let Some(above) = &self.above else { return Ok(None) };
-        let made = tempfile::Builder::new().prefix("codex-agent-").tempdir_in(above)?;
-        Ok(Some(made.keep()))
-    }
-}
-
-/// Removes what a supervisor that was lost, or never was, has left.
-fn discard(temporary: Option<PathBuf>) {
-    if let Some(path) = temporary {
-        // Nobody is here to be told.
-        let _ = remove_tree(&path);
     }
 }
 
