@@ -167,7 +167,7 @@ pub async fn run(
         worked
     };
     let (worked, ()) = tokio::join!(working, serving);
-    app.store.close().await;
+    app.close().await;
     worked
 }
 
@@ -199,6 +199,12 @@ impl App {
     /// What confines commands.
     pub fn sandbox_status(&self) -> &sandbox::Status {
         self.api.toolbox.sandbox().status()
+    }
+
+    /// The last thing to be called: lets go of everything that outlives a run.
+    pub async fn close(&self) {
+        self.api.toolbox.sandbox().close().await;
+        self.store.close().await;
     }
 
     /// Stops what runs without a grace period.

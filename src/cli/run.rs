@@ -128,12 +128,12 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<Exit
     worked?;
     let task = task?;
     let Some(task) = task else {
-        app.store.close().await;
+        app.close().await;
         eprintln!("codex-agent: interrupted; {id} goes on when this OUTPUT_DIR is used again");
         return Ok(Exit::Interrupted);
     };
     print(&app, &task, options.output).await?;
-    app.store.close().await;
+    app.close().await;
     Ok(if interrupted.get() { Exit::Interrupted } else { exit_of(&task) })
 }
 

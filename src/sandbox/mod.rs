@@ -132,6 +132,11 @@ impl std::fmt::Display for Mode {
 }
 
 impl Sandbox {
+    /// Waits until nothing of it is left; commands that still run are seen to their end.
+    pub async fn close(&self) {
+        self.steward.close().await;
+    }
+
     /// What confines commands.
     pub fn status(&self) -> &Status {
         &self.status

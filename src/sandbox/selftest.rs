@@ -71,6 +71,7 @@ impl Sandbox {
                     return Ok(sandbox);
                 }
                 fallen => {
+                    sandbox.close().await;
                     let said = match fallen {
                         Ok(holes) => format!("self-test: {}", holes.join(", ")),
                         Err(Fallen { step, reason }) => format!("{step}: {reason}"),

@@ -9,17 +9,26 @@ use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::UnixStream;
+use tokio::process::Child;
 use tokio::sync::Mutex;
 
 use super::spec::Setup;
 use super::supervisor;
 use super::wire::{self, Handles};
 
+/// Nothing runs any more when it is told to go, and a large temporary directory is the most that is left to do.
+const LAST: Duration = Duration::from_secs(5);
+
 /// Started when the first command needs it, and again should it ever be lost.
 pub(super) struct Steward {
     program: PathBuf,
     setup: Setup,
-    link: Mutex<Option<UnixStream>>,
+    link: Mutex<Option<Link>>,
+}
+
+struct Link {
+    socket: UnixStream,
+    process: Child,
 }
 
 impl Steward {
@@ -35,21 +44,30 @@ impl Steward {
     /// Has a supervisor started; what it is to do it is told over the connection among `handles`.
     pub(super) async fn order(&self, patience: Duration, handles: &Handles<BorrowedFd<'_>>) -> io::Result<()> {
         let mut link = self.link.lock().await;
-        if let Some(socket) = &*link {
+        if let Some(Link { socket, .. }) = &*link {
             match send(socket, patience, handles).await {
                 Err(error) if is_gone(&error) => tracing::warn!("the steward of commands was lost; another is started"),
                 sent => return sent,
             }
         }
-        send(link.insert(self.start().await?), patience, handles).await
+        send(&link.insert(self.start().await?).socket, patience, handles).await
+    }
+
+    /// Returns when it has seen what still runs to its end, and has gone.
+    pub(super) async fn close(&self) {
+        let Some(Link { socket, mut process }) = self.link.lock().await.take() else { return };
+        drop(socket);
+        if !matches!(tokio::time::timeout(LAST, process.wait()).await, Ok(Ok(_))) {
+            tracing::warn!("the steward of commands is still at work");
+        }
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
-    async fn start(&self) -> io::Result<UnixStream> {
+    async fn start(&self) -> io::Result<Link> {
         let (ours, theirs) = StdUnixStream::pair()?;
         // No pre_exec and a program with a path: the standard library then uses posix_spawn, whose cost does not grow
         // with the memory of this process as fork's does.
-        let steward = tokio::process::Command::new(&self.program)
+        let process = tokio::process::Command::new(&self.program)
             .arg(supervisor::VERB)
             .env_clear()
             .current_dir("/")
@@ -59,12 +77,10 @@ impl Steward {
             // Not killed on drop: when its connection ends it sees commands to their end first.
             .kill_on_drop(false)
             .spawn()?;
-        // The runtime waits for it.
-        drop(steward);
         ours.set_nonblocking(true)?;
         let mut socket = UnixStream::from_std(ours)?;
         tokio::io::AsyncWriteExt::write_all(&mut socket, &wire::frame(&self.setup)?).await?;
-        Ok(socket)
+        Ok(Link { socket, process })
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::process::steward;
+
 /// Many more than the limit under test lets through, and few enough for a machine to live with.
 const PROCESSES: &str = "1500";
 
@@ -17,8 +19,10 @@ impl Backstop {
         let made = PLACES.iter().find_map(|place| {
             let group = Path::new(place).join(format!("codex-agent-attacks-{pid}"));
             std::fs::create_dir(&group).ok()?;
-            let filled = std::fs::write(group.join("pids.max"), PROCESSES)
-                .and_then(|()| std::fs::write(group.join("cgroup.procs"), pid.to_string()));
+            let filled = std::fs::write(group.join("pids.max"), PROCESSES).and_then(|()| {
+                let mut all = std::iter::once(pid).chain(steward(pid));
+                all.try_for_each(|pid| std::fs::write(group.join("cgroup.procs"), pid.to_string()))
+            });
             if filled.is_err() {
                 let _ = std::fs::remove_dir(&group);
             }

@@ -55,7 +55,7 @@ pub fn with_line(word: &str, home: &Path) -> Vec<String> {
     here.map(|process| format!("{}: {}", process.pid, process.line)).collect()
 }
 
-/// What the service started and what runs in its directories, without itself.
+/// What the service's steward started and what runs in the service's directories.
 pub fn of_commands(service: u32, home: &Path) -> BTreeSet<u32> {
     let processes = all();
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
@@ -65,7 +65,9 @@ pub fn of_commands(service: u32, home: &Path) -> BTreeSet<u32> {
     let code = home.join("code");
     let is_here = |process: &&Process| process.directory.as_deref().is_some_and(|path| path.starts_with(&code));
     let mut found: BTreeSet<u32> = processes.iter().filter(is_here).map(|process| process.pid).collect();
-    let mut parents = vec![service];
+    let mut parents = stewards(&processes, service);
+    let others = children.remove(&service).unwrap_or_default().into_iter().filter(|child| !parents.contains(child));
+    found.extend(others);
     while let Some(parent) = parents.pop() {
         for child in children.remove(&parent).unwrap_or_default() {
             found.insert(child);
@@ -74,6 +76,16 @@ pub fn of_commands(service: u32, home: &Path) -> BTreeSet<u32> {
     }
     found.remove(&service);
     found
+}
+
+/// The process that starts the service's commands, which is there before the first one.
+pub fn steward(service: u32) -> Vec<u32> {
+    stewards(&all(), service)
+}
+
+fn stewards(processes: &[Process], service: u32) -> Vec<u32> {
+    let is_one = |process: &&Process| process.parent == service && process.line.ends_with("__supervise ");
+    processes.iter().filter(is_one).map(|process| process.pid).collect()
 }
 
 /// Niceness, real-time priority, policy and processors of each of a process's threads.
