@@ -183,7 +183,7 @@ struct Start<'a> {
 }
 
 /// Starts the command in a process that has the memory of this one until it becomes the program, so that no tables are
-/// copied to be thrown away; this process stands still until then. So it is with posix_spawn, which knows no walls.
+/// copied to be thrown away; this process stands still until then. So it is with `posix_spawn`, which knows no walls.
 fn start(spec: &Spec, ready: &Ready, handles: &Handles) -> Result<Pid, Failure> {
     extern "C" fn begin(start: *mut libc::c_void) -> libc::c_int {
         // SAFETY: it is the one below, whose owner stands still.

@@ -99,10 +99,9 @@ impl Steward {
             // The service sees that the connection has ended.
             Err(_) => return,
         };
-        let started = self.try_start(head);
-        match started {
-            Ok((forked, held, temporary, overdue)) => {
-                let Forked { pid, process } = forked;
+        match self.try_start(head) {
+            Ok((process, held, temporary, overdue)) => {
+                let Forked { pid, process } = process;
                 self.commands.push(Supervised { pid, process, overdue, control, held, temporary });
             }
             Err(failure) => {
@@ -117,11 +116,11 @@ impl Steward {
         let ready = self.ready.as_mut().map_err(|failure| failure.clone())?;
         ready.refresh()?;
         let failed = |error: io::Error| Failure::new(WORKSPACE, error.to_string());
-        let held = self.repositories.hold(&head.handles.workspace).map_err(failed)?;
+        let kept = self.repositories.hold(&head.handles.workspace).map_err(failed)?;
         let temporary = self.temporary.as_mut().map(Temporary::give).transpose();
         let temporary = temporary.map_err(|error| Failure::new("temporary", error.to_string()))?;
         match fork(ready.walls()) {
-            Ok(Some(forked)) => Ok((forked, held, temporary, overdue)),
+            Ok(Some(supervisor)) => Ok((supervisor, kept, temporary, overdue)),
             Ok(None) => live(ready, head, temporary),
             Err(failure) => Err(failure),
         }
