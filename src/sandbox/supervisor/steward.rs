@@ -100,9 +100,9 @@ impl Steward {
             Err(_) => return,
         };
         match self.try_start(head) {
-            Ok((process, held, temporary, overdue)) => {
+            Ok((process, kept, temporary, overdue)) => {
                 let Forked { pid, process } = process;
-                self.commands.push(Supervised { pid, process, overdue, control, held, temporary });
+                self.commands.push(Supervised { pid, process, overdue, control, held: kept, temporary });
             }
             Err(failure) => {
                 let _ = wire::send(&control, &Report::from(failure));
