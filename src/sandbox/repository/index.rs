@@ -96,7 +96,8 @@ fn shared(index: &mut impl BufRead, hash: usize) -> io::Result<Option<String>> {
             let mut base = [0; 32];
             let base = &mut base[..hash];
             index.read_exact(base)?;
-            return Ok(Some(base.iter().map(|byte| format!("{byte:02x}")).collect()));
+            let hex = |name: String, byte: &u8| name + &format!("{byte:02x}");
+            return Ok(Some(base.iter().fold(String::new(), hex)));
         }
         if io::copy(&mut index.take(length), &mut io::sink())? < length {
             return Ok(None);

@@ -87,13 +87,16 @@ pub(super) fn mounts(workspace: BorrowedFd<'_>) -> io::Result<Vec<Mount>> {
     let dir = Dir::from_std_file(File::from(workspace.try_clone_to_owned()?));
     let found = find::find(&dir, MOST_MOUNTS, false);
     let mut mounts = Vec::new();
-    // A link cannot be mounted over; a worktree's file can.
-    mounts.extend(found.pointers.into_keys().map(|path| Mount { path, read_only: true }));
-    for (dir, role) in found.dirs {
-        if role == Role::Top && !dir.as_os_str().is_empty() {
-            mounts.push(Mount { path: dir.clone(), read_only: false });
+    for wanted in [Role::Top, Role::Inner] {
+        for (dir, _) in found.dirs.iter().filter(|(_, role)| **role == wanted) {
+            if wanted == Role::Top && !dir.as_os_str().is_empty() {
+                mounts.push(Mount { path: dir.clone(), read_only: false });
+            }
+            mounts.extend(GUARDED.iter().map(|name| Mount { path: dir.join(name), read_only: true }));
         }
-        mounts.extend(GUARDED.iter().map(|name| Mount { path: dir.join(name), read_only: true }));
+        if wanted == Role::Top {
+            mounts.extend(found.pointers.keys().map(|path| Mount { path: path.clone(), read_only: true }));
+        }
     }
     mounts.truncate(MOST_MOUNTS);
     Ok(mounts)

@@ -40,7 +40,6 @@ fn go_through(workspace: &Dir, dir: &Path, act: Do) -> io::Result<bool> {
 /// Git runs no sample.
 fn hooks(workspace: &Dir, path: &Path, act: Do) -> io::Result<bool> {
     match look(workspace, path, None)? {
-        None => Ok(false),
         Some(Thing::Directory { .. }) => {
             let mut wild = false;
             for hook in opened(workspace, path, &mut || names(workspace, path))? {
@@ -52,7 +51,7 @@ fn hooks(workspace: &Dir, path: &Path, act: Do) -> io::Result<bool> {
             Ok(wild)
         }
         Some(Thing::Link(_)) => take_out(workspace, path, act).map(|()| true),
-        Some(Thing::File { .. }) => Ok(false),
+        None | Some(Thing::File { .. }) => Ok(false),
     }
 }
 

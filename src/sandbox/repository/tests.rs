@@ -196,7 +196,7 @@ fn a_workspace_does_not_become_a_repository_that_runs_something() {
     for name in ["objects", "refs"] {
         fs::set_permissions(ws.join(".git").join(name), fs::Permissions::from_mode(0o600)).unwrap();
     }
-    fs::set_permissions(ws.join(".git"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(ws.join(".git"), fs::Permissions::from_mode(0o0)).unwrap();
     assert_eq!(held.release(), Repository::PutBack);
     for (name, mode) in [("", 0o755), ("objects", 0o755), ("refs", 0o755)] {
         assert_eq!(fs::metadata(ws.join(".git").join(name)).unwrap().permissions().mode() & 0o777, mode);
@@ -245,8 +245,7 @@ fn without_a_repository_before_there_is_none_that_runs_something_after() {
             },
         ],
     );
-    let (home, handle) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    drop(handle);
+    let home = tempfile::tempdir().unwrap();
     let handle = File::open(home.path()).unwrap().into();
     let held = Repositories::default().hold(&handle).unwrap();
     git(home.path(), "init -q --bare .");
@@ -327,6 +326,13 @@ fn submodules_keep_their_config_and_new_ones_have_a_harmless_one() {
                 symlink("../m", ws.join(".git/modules")).unwrap();
                 fs::write(ws.join("m/s/t/config"), evil).unwrap();
             },
+            |ws, evil| {
+                fs::write(ws.join(".git/modules/s/t/config"), evil).unwrap();
+                git(ws, "status");
+                for closed in [".git/modules/s/t/config", ".git/modules/s/t", ".git/modules/s", ".git/modules"] {
+                    fs::set_permissions(ws.join(closed), fs::Permissions::from_mode(0o0)).unwrap();
+                }
+            },
             // Git asks any directory of which the index says that it is a submodule.
             |ws, evil| {
                 git(ws, "init -q new");
@@ -359,6 +365,35 @@ fn submodules_keep_their_config_and_new_ones_have_a_harmless_one() {
             },
         ],
     );
+}
+
+#[test]
+fn worktrees_are_not_led_to_another_config() {
+    let (home, handle) = real();
+    let (ws, tree, ran) = (home.path().join("ws"), home.path().join("tree"), home.path().join("ran"));
+    git(&ws, "worktree add -q ../tree");
+    git(&ws, "config extensions.worktreeConfig true");
+    let own = ws.join(".git/worktrees/tree");
+    let evil = evil_config(home.path());
+    fs::create_dir(ws.join("c")).unwrap();
+    bare(&ws.join("c"), &evil);
+    for (name, text) in [("commondir", "../../../c\n"), ("config.worktree", &evil)] {
+        let held = Repositories::default().hold(&handle).unwrap();
+        fs::write(own.join(name), text).unwrap();
+        git(&tree, "status");
+        fs::remove_file(&ran).unwrap();
+        assert_eq!(held.release(), Repository::PutBack);
+        let said = git(&tree, "status");
+        assert!(!ran.exists() && said.contains("On branch tree"), "{said}");
+    }
+    let held = Repositories::default().hold(&handle).unwrap();
+    git(&ws, "worktree add -q new");
+    let new = ws.join(".git/worktrees/new");
+    fs::write(new.join("config.worktree"), &evil).unwrap();
+    fs::write(new.join("commondir"), "../../../c\n").unwrap();
+    assert_eq!(held.release(), Repository::PutBack);
+    git(&ws.join("new"), "status");
+    assert!(!ran.exists() && !new.join("commondir").exists());
 }
 
 #[test]
