@@ -141,9 +141,10 @@ const DENIALS_SAID: &[&str] = &[
 const DENIED: &str = "the sandbox may have refused something: a command sees its workspace, $TMPDIR and a read-only \
 system, no other files and no network, and cannot write .git/hooks and .git/config; trying again does not help";
 
-const PUT_BACK: &str = "changes to .git/hooks or .git/config were undone: they would be run outside the sandbox";
+const PUT_BACK: &str =
+    "changes to .git were undone: hooks, config and what leads git to others would be run outside the sandbox";
 
-const CHANGED: &str = "the command changed .git/hooks or .git/config, which must not be, and that could not be undone";
+const CHANGED: &str = "the command changed what git would run outside the sandbox, and that could not be undone";
 
 /// How a program says that it was stopped by a limit which does not kill it.
 const LIMITS_SAID: &[(&str, Limit)] = &[

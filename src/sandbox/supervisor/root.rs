@@ -13,6 +13,7 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
 };
 
+use super::super::repository::{Mount, mounts};
 use super::super::spec::Spec;
 use super::{Failure, step};
 
@@ -35,9 +36,6 @@ const DEVICE_LINKS: &[(&str, &str)] = &[
     ("stderr", "/proc/self/fd/2"),
     ("shm", "/tmp"),
 ];
-
-/// What of a repository would be run later, outside, by somebody else.
-const PROTECTED: &[&str] = &["hooks", "config", "config.worktree", "commondir"];
 
 /// A tree that is to be put somewhere.
 struct Tree {
@@ -64,6 +62,7 @@ pub(super) fn enter(spec: &Spec, workspace: BorrowedFd<'_>) -> Result<(), Failur
     if identity(&own.handle)? != identity(workspace)? {
         return Err(Failure::new("workspace", "is not the directory any more that it was".to_owned()));
     }
+    let mounts = mounts(workspace).map_err(|error| Failure::new("repository", error.to_string()))?;
     let proc = step("proc", file_system("proc", &[], MountAttrFlags::MOUNT_ATTR_NOEXEC))?;
     // It takes memory, and it is a disk to those who write to it.
     let size = spec.limits.memory.min(spec.limits.disk).to_string();
@@ -91,7 +90,7 @@ pub(super) fn enter(spec: &Spec, workspace: BorrowedFd<'_>) -> Result<(), Failur
     }
     put(root, &own)?;
     cover(root, &spec.view.hidden)?;
-    protect(root, inside(&spec.workspace))?;
+    protect(root, inside(&spec.workspace), &mounts)?;
     step("root", set(root, READ_ONLY, false))?;
     step("root", rustix::process::pivot_root(".", "."))?;
     step("root", rustix::mount::unmount(".", UnmountFlags::DETACH))?;
@@ -172,23 +171,15 @@ fn cover(root: BorrowedFd<'_>, hidden: &[PathBuf]) -> Result<(), Failure> {
 
 /// Keeps what a repository would run from being written. The repository's own directory becomes a mount as well, so that
 /// it cannot be moved aside and another be put in its place.
-fn protect(root: BorrowedFd<'_>, workspace: &Path) -> Result<(), Failure> {
-    let git = workspace.join(".git");
-    match kind(root, &git) {
-        Some(FileType::Directory) => {
-            again(root, &git, 0)?;
-            for name in PROTECTED {
-                let path = git.join(name);
-                if kind(root, &path).is_some_and(|kind| kind != FileType::Symlink) {
-                    again(root, &path, READ_ONLY)?;
-                }
-            }
-            Ok(())
+fn protect(root: BorrowedFd<'_>, workspace: &Path, mounts: &[Mount]) -> Result<(), Failure> {
+    for mount in mounts {
+        let path = workspace.join(&mount.path);
+        // What a link leads to is put back when the command is over.
+        if matches!(kind(root, &path), Some(FileType::Directory | FileType::RegularFile)) {
+            again(root, &path, if mount.read_only { READ_ONLY } else { 0 })?;
         }
-        // A worktree's pointer to its repository.
-        Some(FileType::RegularFile) => again(root, &git, READ_ONLY),
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 /// Mounts something over itself.
