@@ -20,10 +20,13 @@
 //! The connection to the service is the lifeline: where it ends, for whatever reason, so does the command.
 #![expect(unsafe_code, reason = "fork, exec and kill(-1) have no safe form; each says why it is sound")]
 
+mod account;
 mod child;
+mod disk;
 mod landlock;
 mod privileges;
 mod probe;
+mod processes;
 mod root;
 mod seccomp;
 mod watch;
