@@ -18,6 +18,7 @@
 
 mod capture;
 mod execute;
+mod hidden;
 mod limits;
 mod remove;
 mod repository;
