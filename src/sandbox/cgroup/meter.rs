@@ -53,8 +53,8 @@ impl Meter {
         })
     }
 
-    /// Moves a process into the group; 0 is the caller. To be born in it is much cheaper: the kernel stops every other
-    /// process from coming or going while one moves.
+    /// Moves a process into the group; 0 is the caller. To be born in it is cheaper: while one moves, the kernel lets no
+    /// other process come or go, and on a machine with many processors to stop them takes its time.
     pub(in super::super) fn enter(&self, pid: i32) -> io::Result<()> {
         write(self.group.as_fd(), "cgroup.procs", &pid.to_string())
     }
