@@ -2,20 +2,17 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use super::hidden;
 
 /// Where the system's programs and their data lie. Nothing works without the first ones.
 const SYSTEM: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc"];
 
 /// Where more of them may lie. Left out, where something of the service's lies there too.
 const MORE: &[&str] = &["/opt", "/nix/store", "/sys/devices/system/cpu"];
-
-/// Below these directories nothing is shown that not every user of the machine may read: the service may be root, and
-/// the owner of a file needs no capability to read it.
-const GUARDED: &str = "/etc";
 
 /// Files and directories that a command may reach, computed once at the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,14 +97,12 @@ impl View {
                 view.system.push(path);
             }
         }
-        for path in &view.system {
-            // Others cannot read such files anyway.
-            if path == Path::new(GUARDED) && rustix::process::geteuid().is_root() {
-                split(path, &mut view.expanded, &mut view.hidden);
-            } else {
-                view.expanded.push(path.clone());
-            }
+        // Where commands are not confined, it is hidden from nobody.
+        if code_dir.is_some() {
+            let shown: Vec<&Path> = view.read.iter().chain(&view.write).map(PathBuf::as_path).collect();
+            view.hidden = hidden::below(&view.system, &shown);
         }
+        view.expanded = view.system.iter().flat_map(|path| hidden::without(path, &view.hidden)).collect();
         Ok(view)
     }
 
@@ -127,7 +122,8 @@ impl View {
     /// Whether a command could start this program at all.
     pub(super) fn shows(&self, program: &Path) -> bool {
         let Ok(program) = program.canonicalize() else { return false };
-        self.system.iter().chain(&self.read).chain(&self.write).any(|seen| program.starts_with(seen))
+        let hidden = self.hidden.iter().any(|hidden| program.starts_with(hidden));
+        !hidden && self.system.iter().chain(&self.read).chain(&self.write).any(|seen| program.starts_with(seen))
     }
 }
 
@@ -147,63 +143,9 @@ fn listed(variable: &'static str, paths: &[PathBuf]) -> Result<Vec<PathBuf>, Vie
     paths.iter().map(canonical).collect()
 }
 
-/// Sorts what lies in `dir` into what every user may read and what not; a directory without any of the latter stays one
-/// entry. Whether there was any of it.
-fn split(dir: &Path, seen: &mut Vec<PathBuf>, hidden: &mut Vec<PathBuf>) -> bool {
-    let (seen_before, hidden_before) = (seen.len(), hidden.len());
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    for entry in entries {
-        let (path, Ok(metadata)) = (entry.path(), entry.metadata()) else { continue };
-        let mode = metadata.permissions().mode();
-        if metadata.is_symlink() {
-            // It shows nothing that its target does not.
-            continue;
-        }
-        if metadata.is_dir() && mode & 0o005 == 0o005 {
-            split(&path, seen, hidden);
-        } else if metadata.is_file() && mode & 0o004 != 0 {
-            seen.push(path);
-        } else {
-            hidden.push(path);
-        }
-    }
-    let found = hidden.len() > hidden_before;
-    if !found {
-        seen.truncate(seen_before);
-        seen.push(dir.to_owned());
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn with_mode(path: &Path, mode: u32) {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    }
-
-    #[test]
-    fn what_not_everybody_may_read_is_taken_out() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path();
-        for file in ["open/a", "open/deep/b", "mixed/secret", "mixed/c", "closed/d", "e"] {
-            fs::create_dir_all(root.join(file).parent().unwrap()).unwrap();
-            fs::write(root.join(file), "").unwrap();
-            with_mode(&root.join(file), if file.ends_with("secret") { 0o640 } else { 0o644 });
-        }
-        for open in ["open", "open/deep", "mixed"] {
-            with_mode(&root.join(open), 0o755);
-        }
-        with_mode(&root.join("closed"), 0o700);
-        let (mut seen, mut hidden) = (Vec::new(), Vec::new());
-        assert!(split(root, &mut seen, &mut hidden));
-        seen.sort();
-        hidden.sort();
-        let under = |names: &[&str]| names.iter().map(|name| root.join(name)).collect::<Vec<_>>();
-        assert_eq!(seen, under(&["e", "mixed/c", "open"]));
-        assert_eq!(hidden, under(&["closed", "mixed/secret"]));
-    }
 
     #[test]
     fn what_is_the_services_own_must_not_be_seen() {

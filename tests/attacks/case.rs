@@ -1,7 +1,8 @@
 //! A case as it stands in the data files, and what its placeholders stand for.
 //!
 //! `{WS}` is the task's workspace; `{OUTSIDE}` and `{WS_SIBLING}` lie beside it and have a file `secret`; `{OUTPUT}`
-//! is the service's `OUTPUT_DIR`; `{SVC_PID}`, `{SVC_PORT}` and `{CASE}` speak for themselves; `{NR_BPF}` is the number
+//! is the service's `OUTPUT_DIR`; `{OPT}` is a directory in `/opt` with a file `secret` that only the service's user may
+//! read; `{SVC_PID}`, `{SVC_PORT}` and `{CASE}` speak for themselves; `{NR_BPF}` is the number
 //! of the system call `bpf` on this machine; `{HOME_OF_SERVICE}` is what it says; `{KEY}` is a number that nobody else
 //! uses; `{BIG}` is a megabyte of letters, `{LONG}` more of them than
 //! the kernel takes in one argument. Other placeholders are named by the setup operations.

@@ -90,6 +90,8 @@ struct Stage {
     policy: Policy,
     service: Service,
     exchanges: Exchanges,
+    /// Among the system's files, there before the service starts; none where this user can make none.
+    opt: Option<tempfile::TempDir>,
     _brain: Brain,
     /// Below the service: it goes after it.
     _backstop: Backstop,
@@ -130,6 +132,7 @@ impl Stage {
         for file in [home.path().join(".ssh/id"), home.output().join("agent.db"), home.output().join("logs.jsonl")] {
             std::fs::write(file, &secret).unwrap();
         }
+        let opt = closed_file_in_opt(&secret);
         let exchanges = Exchanges::default();
         let (known, home_path) = (Arc::clone(&exchanges), home.path().to_owned());
         let brain = Brain::start(move |seen, _| answer(seen, &known, &home_path)).await;
@@ -149,7 +152,7 @@ impl Stage {
         })
         .await;
         let backstop = Backstop::around(service.pid());
-        let stage = Self { sandbox, policy, service, exchanges, _brain: brain, _backstop: backstop };
+        let stage = Self { sandbox, policy, service, exchanges, opt, _brain: brain, _backstop: backstop };
         stage.check_mode().await;
         stage
     }
@@ -271,6 +274,7 @@ impl Stage {
             ("OUTSIDE", path(case_dir.join("outside"))),
             ("WS_SIBLING", path(case_dir.join("ws-evil"))),
             ("OUTPUT", path(self.service.home.output())),
+            ("OPT", path(self.opt.as_ref().map_or_else(|| "/opt/none".into(), |opt| opt.path().to_owned()))),
             ("HOME_OF_SERVICE", path(self.service.home.path().to_owned())),
             ("SVC_PID", self.service.pid().to_string()),
             ("SVC_PORT", self.service.url.rsplit(':').next().unwrap().to_owned()),
@@ -304,6 +308,18 @@ impl Stage {
         left.extend(mounted.map(|line| format!("mount {line}")));
         left
     }
+}
+
+/// A directory in `/opt` that everybody may look into, with a file that only its owner may read and one for all.
+fn closed_file_in_opt(secret: &str) -> Option<tempfile::TempDir> {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::Builder::new().prefix("codex-agent-attacks-").tempdir_in("/opt").ok()?;
+    for (name, mode) in [("secret", 0o600), ("public", 0o644)] {
+        std::fs::write(dir.path().join(name), if name == "secret" { secret } else { "public\n" }).unwrap();
+        std::fs::set_permissions(dir.path().join(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    Some(dir)
 }
 
 /// The brain: the case's one call, then the end. What is alive is looked at while the result is in its hands.

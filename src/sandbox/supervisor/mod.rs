@@ -21,11 +21,14 @@
 //! A command's connection to the service is its lifeline: where it ends, for whatever reason, so does the command.
 #![expect(unsafe_code, reason = "fork, exec and kill(-1) have no safe form; each says why it is sound")]
 
+mod account;
 mod child;
+mod disk;
 mod landlock;
 mod namespaces;
 mod privileges;
 mod probe;
+mod processes;
 mod ready;
 mod root;
 mod seccomp;
@@ -244,7 +247,7 @@ impl Supervised {
     /// Returns when the command has ended or has to be ended.
     fn wait(&mut self, spec: &Spec, control: &UnixStream, deadline: Instant, pid: Pid) -> Result<Cause, Failure> {
         let process = step("pidfd", rustix::process::pidfd_open(pid, PidfdFlags::empty()))?;
-        let mut watch = Watch::new(spec, pid);
+        let mut watch = Watch::new(spec);
         let (mut pause, longest) = LOOKS;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());

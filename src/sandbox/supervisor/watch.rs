@@ -3,29 +3,26 @@
 //! The kernel's own limits hold for one process each; what eight of them take together only somebody who adds it up
 //! can tell. Between two looks a command can take more than its limit: how much more is bounded by how fast memory and
 //! disk can be written, and by the limits for one process.
+//!
+//! Of a process that comes and goes between two looks only what a parent has taken over by waiting for it is seen, or what
+//! it has left on the disk. A control group knows better, where there is one ([`Watch::count_by`]).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal};
-
+use super::super::cgroup::Meter;
 use super::super::limits::{Limit, Limits};
 use super::super::spec::Spec;
+use super::account::{Entry, Ledger};
+use super::disk::Disk;
+use super::processes::{Processes, Usage, proportional, usage, written};
 
-/// Files that a command may leave in its workspace; they take room on a disk that their length does not show.
-const FILES: u64 = 200_000;
+pub(super) use super::processes::kill_descendants;
 
 /// Processes that share their memory with each other and are not taken for more than they are.
 const ASKED: usize = 16;
-
-/// A walk through a workspace takes no longer, so that time and connection are looked at again.
-const WALK: Duration = Duration::from_millis(200);
-
-/// A pid may be used again, so what was found to be a stranger's is looked at again after so many looks.
-const STRANGERS_KEPT: u32 = 20;
 
 /// A page, as the kernel counts them for a process.
 const PAGE: u64 = 4096;
@@ -33,48 +30,67 @@ const PAGE: u64 = 4096;
 /// The clock's ticks in a second, as `/proc` counts processor time: the same on every Linux of these processors.
 const TICKS: u64 = 100;
 
-/// Where processes are listed.
-const PROC: &str = "/proc";
-
-/// What one process uses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Usage {
-    parent: i32,
-    threads: u64,
-    ticks: u64,
-    pages: u64,
-    started: u64,
-}
-
 pub(super) struct Watch<'a> {
     spec: &'a Spec,
-    root: Pid,
-    strangers: HashSet<i32>,
-    looks: u32,
-    /// The most that all processes together had written to disk at any look. To a parent's account the kernel adds that of
-    /// the children it has waited for.
-    written: u64,
-    /// The room on the workspace's disk when the command began: bytes and files.
-    room: Option<(u64, u64)>,
+    processes: Processes,
+    /// The account of the control group that the command is in.
+    meter: Option<Meter>,
+    time: Ledger,
+    /// The time was over its limit at the last look.
+    late: bool,
+    bytes: Ledger,
+    /// The last that each process told of what it has written.
+    told: HashMap<(i32, u64), u64>,
+    /// What was written was over its limit at the last look.
+    heavy: bool,
+    disk: Disk,
 }
 
 impl<'a> Watch<'a> {
-    pub(super) fn new(spec: &'a Spec, root: Pid) -> Self {
-        Self { spec, root, strangers: HashSet::new(), looks: 0, written: 0, room: room(&spec.workspace) }
+    pub(super) fn new(spec: &'a Spec) -> Self {
+        // With a process namespace the list is its own, and this process is number 1 in it.
+        let ancestor = rustix::process::getpid().as_raw_nonzero().get();
+        let mut places = vec![spec.workspace.clone()];
+        if !spec.walls.namespaces {
+            // In a private root it is memory, and has its own bound.
+            places.push(spec.temporary.clone());
+        }
+        Self {
+            spec,
+            processes: Processes::new(PathBuf::from("/proc"), ancestor),
+            meter: None,
+            time: Ledger::default(),
+            late: false,
+            bytes: Ledger::default(),
+            told: HashMap::new(),
+            heavy: false,
+            disk: Disk::new(places, spec.limits.disk),
+        }
+    }
+
+    /// Asks the kernel's account as well: nothing of the command is or was outside this group.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the steward, which leases groups, is being written"))]
+    pub(super) fn count_by(&mut self, meter: Meter) {
+        self.meter = Some(meter);
     }
 
     /// The limit that the command is over, if it is over one.
     pub(super) fn exceeded(&mut self) -> Option<Limit> {
         let limits: &Limits = &self.spec.limits;
-        let processes = self.processes();
+        if let Some(limit) = self.exceeded_in_group(limits) {
+            return Some(limit);
+        }
+        let processes = self.processes.look();
         if processes.values().map(|usage| usage.threads).sum::<u64>() > limits.processes {
             return Some(Limit::Processes);
         }
-        let ticks = processes.values().map(|usage| usage.ticks).sum::<u64>();
-        if Duration::from_millis(ticks * 1000 / TICKS) > limits.cpu {
+        let ticks = self.ticks(&processes);
+        let late = Duration::from_millis(ticks * 1000 / TICKS) > limits.cpu;
+        // Twice: a child that is just being taken over may be read in its parent's account and in its own.
+        if std::mem::replace(&mut self.late, late) && late {
             return Some(Limit::Cpu);
         }
-        let proc = Path::new(PROC);
+        let proc = &self.processes.proc;
         let shared = if self.spec.walls.namespaces { segments() } else { 0 };
         let resident = shared + processes.values().map(|usage| usage.pages * PAGE).sum::<u64>();
         // What processes share was counted for each of them: only now it is worth to ask for each one's part, and only of
@@ -86,121 +102,62 @@ impl<'a> Watch<'a> {
                 return Some(Limit::Memory);
             }
         }
-        let written = processes.keys().filter_map(|pid| written(proc, *pid)).sum::<u64>();
-        self.written = self.written.max(written);
-        (self.written > limits.disk || self.filled(limits.disk)).then_some(Limit::Disk)
+        let heavy = self.written(&processes) > limits.disk;
+        let heavy = std::mem::replace(&mut self.heavy, heavy) && heavy;
+        (heavy || self.disk.filled(&self.processes.proc, processes.keys())).then_some(Limit::Disk)
     }
 
-    /// Whether the workspace has grown too much by files that this command (or one beside it in the same workspace) has
-    /// written since it began. It is walked only if its disk has lost that much.
-    fn filled(&self, most: u64) -> bool {
-        let (Some((bytes, files)), Some((bytes_now, files_now))) = (self.room, room(&self.spec.workspace)) else {
-            return false;
+    /// The limit that the kernel has noticed by itself, or the time that it has counted.
+    fn exceeded_in_group(&self, limits: &Limits) -> Option<Limit> {
+        let usage = self.meter.as_ref()?.usage().ok()?;
+        let noticed = [
+            (usage.oom_kills > 0, Limit::Memory),
+            (usage.forks_refused > 0, Limit::Processes),
+            (usage.cpu > limits.cpu, Limit::Cpu),
+        ];
+        noticed.into_iter().find_map(|(over, limit)| over.then_some(limit))
+    }
+
+    /// The processor time of all, those included that have ended.
+    fn ticks(&mut self, processes: &HashMap<i32, Usage>) -> u64 {
+        let entry = |usage: &Usage| Entry {
+            parent: usage.parent,
+            started: usage.started,
+            total: usage.ticks + usage.taken,
+            taken: usage.taken,
         };
-        if bytes.saturating_sub(bytes_now) <= most && files.saturating_sub(files_now) <= FILES {
-            return false;
+        let mut entries: HashMap<i32, Entry> = processes.iter().map(|(pid, usage)| (*pid, entry(usage))).collect();
+        // What has lost its parent is waited for by the ancestor; its own time is not the command's.
+        if let Some((pid, usage)) = self.ancestor() {
+            entries.insert(pid, Entry { total: usage.taken, ..entry(&usage) });
         }
-        let since = fs::metadata(format!("/proc/{}", self.root.as_raw_nonzero())).map_or(0, |stat| stat.ctime());
-        let (mut grown, mut count, mut dirs) = (0, 0, vec![self.spec.workspace.clone()]);
-        let until = Instant::now() + WALK;
-        while let Some(dir) = dirs.pop() {
-            if Instant::now() > until {
-                break;
-            }
-            for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-                let Ok(stat) = entry.metadata() else { continue };
-                if stat.ctime() >= since {
-                    count += 1;
-                    grown += stat.blocks() * 512;
-                }
-                if stat.is_dir() {
-                    dirs.push(entry.path());
-                }
-            }
-            if grown > most || count > FILES {
-                return true;
-            }
-        }
-        false
+        self.time.look(entries)
     }
 
-    fn processes(&mut self) -> HashMap<i32, Usage> {
-        let proc = Path::new(PROC);
-        let me = rustix::process::getpid().as_raw_nonzero().get();
-        if self.spec.walls.namespaces {
-            // The list is the command's own, but for this process.
-            let pids = numbers(proc).into_iter().filter(|pid| *pid != me);
-            return pids.filter_map(|pid| Some((pid, usage(proc, pid)?))).collect();
+    /// The bytes that all have written, those included that have ended. The accounts do not tell a process's own from
+    /// those it has taken over.
+    fn written(&mut self, processes: &HashMap<i32, Usage>) -> u64 {
+        let mut told = HashMap::new();
+        let mut entries = HashMap::new();
+        for (pid, usage) in processes.iter().map(|(pid, usage)| (*pid, *usage)).chain(self.ancestor()) {
+            let key = (pid, usage.started);
+            let bytes = match written(&self.processes.proc, pid) {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => self.told.get(&key).copied().unwrap_or(0),
+                Err(_) => continue,
+            };
+            told.insert(key, bytes);
+            let Usage { parent, started, .. } = usage;
+            entries.insert(pid, Entry { parent, started, total: bytes, taken: bytes });
         }
-        self.looks += 1;
-        if self.looks.is_multiple_of(STRANGERS_KEPT) {
-            self.strangers.clear();
-        }
-        let pids = numbers(proc).into_iter().filter(|pid| !self.strangers.contains(pid));
-        let all: HashMap<i32, Usage> = pids.filter_map(|pid| Some((pid, usage(proc, pid)?))).collect();
-        let (ours, strangers) = all.iter().partition::<HashMap<i32, Usage>, _>(|(pid, _)| descends(&all, **pid, me));
-        self.strangers.extend(strangers.keys().filter(|pid| **pid != me));
-        ours
+        self.told = told;
+        self.bytes.look(entries)
     }
-}
 
-/// Kills every process below this one that can be found. Where no wall keeps signals in this is all there is, and a command
-/// that forks faster than it is read may get away from it.
-pub(super) fn kill_descendants() {
-    let proc = Path::new("/proc");
-    let me = rustix::process::getpid().as_raw_nonzero().get();
-    let all: HashMap<i32, Usage> = numbers(proc).into_iter().filter_map(|pid| Some((pid, usage(proc, pid)?))).collect();
-    for pid in all.keys().filter(|pid| descends(&all, **pid, me)) {
-        if let Some(pid) = Pid::from_raw(*pid) {
-            // Gone already, if it fails.
-            let _ = rustix::process::kill_process(pid, Signal::KILL);
-        }
+    fn ancestor(&self) -> Option<(i32, Usage)> {
+        let ancestor = self.processes.ancestor;
+        Some((ancestor, usage(&self.processes.proc, ancestor)?))
     }
-}
-
-/// Whether `pid` is below `ancestor`.
-fn descends(all: &HashMap<i32, Usage>, pid: i32, ancestor: i32) -> bool {
-    let mut at = pid;
-    // No chain is longer than there are processes; a number that is used again could close one to a ring.
-    for _ in 0..all.len() {
-        match all.get(&at) {
-            Some(usage) if usage.parent == ancestor => return true,
-            Some(usage) => at = usage.parent,
-            None => return false,
-        }
-    }
-    false
-}
-
-fn numbers(proc: &Path) -> Vec<i32> {
-    let entries = fs::read_dir(proc).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
-}
-
-fn usage(proc: &Path, pid: i32) -> Option<Usage> {
-    parse(&fs::read_to_string(proc.join(pid.to_string()).join("stat")).ok()?)
-}
-
-/// Reads a line of `/proc/PID/stat` (see proc(5)). The second field is the program's name and may contain anything.
-fn parse(stat: &str) -> Option<Usage> {
-    let rest = &stat[stat.rfind(')')? + 1..];
-    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-    // Field N of the manual page is at N − 3.
-    let field = |number: usize| fields.get(number - 3).and_then(|text| text.parse::<u64>().ok());
-    Some(Usage {
-        parent: fields.get(1)?.parse().ok()?,
-        ticks: field(14)? + field(15)? + field(16)? + field(17)?,
-        threads: field(20)?,
-        started: field(22)?,
-        pages: field(24)?,
-    })
-}
-
-/// A process's part of the memory it shares with others, in bytes.
-fn proportional(proc: &Path, pid: i32) -> Option<u64> {
-    let text = fs::read_to_string(proc.join(pid.to_string()).join("smaps_rollup")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }
 
 /// The memory in System V segments of this IPC namespace, which is the command's: it stays when nobody is attached.
@@ -211,45 +168,40 @@ fn segments() -> u64 {
     lines.filter_map(|mut line| line.nth(column)?.parse::<u64>().ok()).sum()
 }
 
-/// What a process has written to disk, or would have if it had not been removed again at once.
-fn written(proc: &Path, pid: i32) -> Option<u64> {
-    let text = fs::read_to_string(proc.join(pid.to_string()).join("io")).ok()?;
-    let number = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
-    Some(number("write_bytes:")?.saturating_sub(number("cancelled_write_bytes:")?))
-}
-
-/// The free bytes and files of the file system where `path` lies.
-fn room(path: &Path) -> Option<(u64, u64)> {
-    let stat = rustix::fs::statvfs(path).ok()?;
-    Some((stat.f_bavail * stat.f_frsize, stat.f_favail))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::super::limits::Limits;
+    use super::super::super::spec::{Job, Network, Spec, Walls};
+    use super::super::super::view::View;
     use super::*;
 
     #[test]
-    fn a_name_cannot_forge_the_numbers_behind_it() {
-        let stat = "7 (a) R 1 (b) S 5 7 7 0 -1 4194304 1 2 3 4 10 20 30 40 20 0 3 0 999 1000 55 18446744073709551615";
-        let usage = parse(stat).unwrap();
-        assert_eq!(usage, Usage { parent: 5, threads: 3, ticks: 100, pages: 55, started: 999 });
-        assert_eq!(parse("7 (a"), None);
-    }
-
-    #[test]
-    fn descent_is_followed_and_a_ring_is_not_followed_for_ever() {
-        let child_of = |parent| Usage { parent, ..Usage::default() };
-        let all = HashMap::from([(2, child_of(1)), (3, child_of(2)), (4, child_of(5)), (5, child_of(4))]);
-        assert!(descends(&all, 3, 1) && descends(&all, 2, 1));
-        assert!(!descends(&all, 4, 1) && !descends(&all, 9, 1) && !descends(&all, 1, 1));
-    }
-
-    #[test]
-    fn this_process_can_be_read() {
-        let me = rustix::process::getpid().as_raw_nonzero().get();
-        let usage = usage(Path::new("/proc"), me).unwrap();
-        assert!(usage.threads > 0 && usage.pages > 0);
-        assert!(proportional(Path::new("/proc"), me).unwrap() > 0);
-        assert!(numbers(Path::new("/proc")).contains(&me));
+    fn the_groups_account_ends_what_no_process_shows() {
+        let dir = tempfile::tempdir().unwrap();
+        let spend = |micros: u64| fs::write(dir.path().join("cpu.stat"), format!("usage_usec {micros}\n")).unwrap();
+        let spec = Spec {
+            walls: Walls { namespaces: false, landlock: true, seccomp: true },
+            network: Network::None,
+            view: View::new(&[], &[], None, &[]).unwrap(),
+            // Of this process and its children, which others may have started, nothing is too much.
+            limits: Limits {
+                memory: u64::MAX / 4,
+                processes: 100_000,
+                cpu: Duration::from_hours(1),
+                ..Limits::default()
+            },
+            job: Job::Run { programs: Vec::new(), argv: Vec::new() },
+            environment: Vec::new(),
+            workspace: dir.path().to_owned(),
+            workdir: PathBuf::new(),
+            temporary: dir.path().to_owned(),
+            timeout: Duration::from_hours(1),
+        };
+        let mut watch = Watch::new(&spec);
+        spend(5_000_000);
+        watch.count_by(Meter::new(fs::File::open(dir.path()).unwrap().into()).unwrap());
+        assert_eq!(watch.exceeded(), None);
+        spend(3_606_000_000);
+        assert_eq!(watch.exceeded(), Some(Limit::Cpu));
     }
 }
