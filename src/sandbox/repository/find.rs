@@ -18,7 +18,7 @@ use std::path::{Component, Path, PathBuf};
 use cap_std::fs::Dir;
 
 use super::index::{HASHES, submodules};
-use super::thing::{Leads, Thing, leads, look, metadata, names, open_file, opened};
+use super::thing::{Leads, Stamp, Thing, leads, look, metadata, names, open_file, opened};
 
 pub(super) const DOT_GIT: &str = ".git";
 pub(super) const WORKTREES: &str = "worktrees";
@@ -27,6 +27,9 @@ const COMMON: &str = "commondir";
 
 /// Deeper than the names of submodules are.
 const MOST_DEEP: usize = 64;
+
+/// More submodules than are kept in mind between two looks at an index.
+const MOST_REMEMBERED: usize = 1000;
 
 /// How git comes to a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +46,8 @@ pub(super) struct Found {
     pub(super) dirs: BTreeMap<PathBuf, Role>,
     /// Links and files that lead to git directories.
     pub(super) pointers: BTreeMap<PathBuf, (Thing, Leads)>,
+    /// The indexes, which need not be read again as long as they have not been changed.
+    indexes: BTreeMap<PathBuf, Index>,
     /// How much was looked at for it.
     pub(super) looked: usize,
     /// What was not looked at, because it was too much.
@@ -51,10 +56,27 @@ pub(super) struct Found {
     pub(super) error: Option<io::Error>,
 }
 
-/// Looks at `most` places. Indexes may be large; they need not be read for what can be known without.
-pub(super) fn find(workspace: &Dir, most: usize, read_indexes: bool) -> Found {
+/// What an index says.
+#[derive(Clone, Debug)]
+struct Index {
+    stamp: Stamp,
+    submodules: Vec<PathBuf>,
+    shared: Option<String>,
+}
+
+/// Whether indexes are read: they may be large.
+#[derive(Clone, Copy)]
+pub(super) enum Indexes<'a> {
+    Leave,
+    Read,
+    /// Those that have been changed since.
+    ReadAgain(&'a Found),
+}
+
+/// Looks at `most` places.
+pub(super) fn find(workspace: &Dir, most: usize, indexes: Indexes<'_>) -> Found {
     let mut search =
-        Search { workspace, read_indexes, next: VecDeque::new(), seen: HashSet::new(), found: Found::default() };
+        Search { workspace, indexes, next: VecDeque::new(), seen: HashSet::new(), found: Found::default() };
     search.go(Place::Worktree(PathBuf::new(), Role::Top));
     match is_bare(workspace) {
         Ok(true) => search.go(Place::GitDir(PathBuf::new(), Role::Top, Some(PathBuf::new()))),
@@ -91,6 +113,13 @@ pub(super) fn is_real_dir(workspace: &Dir, path: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
+/// A path in a file as git reads it: without the end of the line, but with every other blank.
+pub(super) fn line(content: &[u8]) -> &[u8] {
+    let text = content.split(|byte| *byte == 0).next().unwrap_or_default();
+    let end = text.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |last| last + 1);
+    &text[..end]
+}
+
 /// Somewhere to look.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Place {
@@ -113,7 +142,7 @@ impl Place {
 
 struct Search<'a> {
     workspace: &'a Dir,
-    read_indexes: bool,
+    indexes: Indexes<'a>,
     next: VecDeque<Place>,
     seen: HashSet<Place>,
     found: Found,
@@ -150,7 +179,7 @@ impl Search<'_> {
         if let Leads::Inside(there) = &to
             && let Ok(Some(Thing::File { content, .. })) = look(self.workspace, there, None)
         {
-            let named = content.strip_prefix(b"gitdir: ").unwrap_or_default().trim_ascii_end();
+            let named = line(content.strip_prefix(b"gitdir: ").unwrap_or_default());
             to = if named.is_empty() {
                 Leads::Nowhere
             } else {
@@ -173,13 +202,13 @@ impl Search<'_> {
         }
         let common = metadata(self.workspace, &dir.join(COMMON))?.is_some();
         if common && let Some(Thing::File { content, .. }) = look(self.workspace, &dir.join(COMMON), None)? {
-            let there = dir.join(OsStr::from_bytes(content.trim_ascii_end()));
+            let there = dir.join(OsStr::from_bytes(line(&content)));
             if let Leads::Inside(there) = leads(self.workspace, &there) {
                 self.go(Place::GitDir(there, role, None));
             }
         }
         match worktree {
-            Some(worktree) if self.read_indexes => self.index(dir, "index", worktree, common),
+            Some(worktree) if !matches!(self.indexes, Indexes::Leave) => self.index(dir, "index", worktree, common),
             _ => Ok(()),
         }
     }
@@ -214,30 +243,67 @@ impl Search<'_> {
     /// The submodules that an index names and that are there.
     fn index(&mut self, dir: &Path, name: &str, worktree: &Path, common: bool) -> io::Result<()> {
         let path = dir.join(name);
-        if !metadata(self.workspace, &path)?.is_some_and(|metadata| metadata.is_file() || metadata.is_symlink()) {
+        let Some(metadata) = metadata(self.workspace, &path)? else { return Ok(()) };
+        let is_link = metadata.is_symlink();
+        // What lies outside was not made by a command.
+        let leads_inside = || is_link && matches!(leads(self.workspace, &path), Leads::Inside(_));
+        if !metadata.is_file() && !leads_inside() {
             return Ok(());
         }
-        let Some(file) = open_file(self.workspace, &path)? else { return Ok(()) };
+        let known = if let Indexes::ReadAgain(before) = self.indexes { before.indexes.get(&path) } else { None };
+        let index = if let Some(known) = known.filter(|known| known.stamp == Stamp::of(&metadata)) {
+            for named in &known.submodules {
+                self.submodule(worktree.join(named));
+            }
+            known.clone()
+        } else {
+            let Some((submodules, shared)) = self.read_index(&path, dir, worktree, common)? else { return Ok(()) };
+            Index { stamp: Stamp::of(&metadata), submodules, shared }
+        };
+        if name == "index"
+            && let Some(shared) = &index.shared
+        {
+            self.index(dir, &format!("sharedindex.{shared}"), worktree, common)?;
+        }
+        // A link's own time says nothing.
+        if !is_link && Stamp::settled(&metadata).is_some() && index.submodules.len() < MOST_REMEMBERED {
+            self.found.indexes.insert(path, index);
+        }
+        Ok(())
+    }
+
+    /// The first submodules an index names, for they may be many; and the name of the other one it goes on in.
+    fn read_index(
+        &mut self,
+        path: &Path,
+        dir: &Path,
+        worktree: &Path,
+        common: bool,
+    ) -> io::Result<Option<(Vec<PathBuf>, Option<String>)>> {
+        let Some(file) = open_file(self.workspace, path)? else { return Ok(None) };
         let mut reader = BufReader::with_capacity(64 * 1024, file);
         let hashes = if common || self.has_format(dir)? { &HASHES[..] } else { &HASHES[..1] };
+        let (mut named, mut shared) = (Vec::new(), None);
         for hash in hashes {
             reader.rewind()?;
-            let mut each = |named: &[u8]| {
-                let named = Path::new(OsStr::from_bytes(named));
-                if named.components().all(|part| matches!(part, Component::Normal(_))) {
-                    self.submodule(worktree.join(named));
+            let mut each = |path: &[u8]| {
+                let path = Path::new(OsStr::from_bytes(path));
+                if path.components().all(|part| matches!(part, Component::Normal(_))) {
+                    self.submodule(worktree.join(path));
+                    if named.len() < MOST_REMEMBERED {
+                        named.push(path.to_owned());
+                    }
                 }
             };
             match submodules(&mut reader, *hash, &mut each) {
-                Ok(Some(shared)) if name == "index" => {
-                    self.index(dir, &format!("sharedindex.{shared}"), worktree, common)?;
+                Ok(other) => shared = shared.or(other),
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    self.found.excess.push(path.to_owned());
                 }
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => self.found.excess.push(path.clone()),
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(Some((named, shared)))
     }
 
     fn submodule(&mut self, path: PathBuf) {

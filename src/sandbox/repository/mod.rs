@@ -36,7 +36,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cap_std::fs::Dir;
 use serde::{Deserialize, Serialize};
 
-use self::find::Role;
+use self::find::{Indexes, Role, find};
 use self::snapshot::Snapshot;
 
 /// What is looked after in a git directory: what is run, and what says what is run or where that is said.
@@ -86,7 +86,7 @@ pub(super) struct Mount {
 /// What of a workspace's git directories is to be mounted; what is not there is passed over.
 pub(super) fn mounts(workspace: BorrowedFd<'_>) -> io::Result<Vec<Mount>> {
     let dir = Dir::from_std_file(File::from(workspace.try_clone_to_owned()?));
-    let found = find::find(&dir, MOST_MOUNTS, false);
+    let found = find(&dir, MOST_MOUNTS, Indexes::Leave);
     let mut mounts = Vec::new();
     for wanted in [Role::Top, Role::Inner] {
         for (dir, _) in found.dirs.iter().filter(|(_, role)| **role == wanted) {

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use cap_std::fs::{Dir, MetadataExt};
 
 use super::GUARDED;
-use super::find::{DOT_GIT, Found, Role, find, is_bare, is_real_dir};
+use super::find::{DOT_GIT, Found, Indexes, Role, find, is_bare, is_real_dir};
 use super::tame::{is_sample, is_tame, tame};
 use super::thing::{
-    Leads, Thing, Things, ensure_dir, is_too_much, look, look_below, metadata, opened, remove, too_much, ways,
+    Leads, Thing, Things, ensure_dir, is_too_much, look, look_below, metadata, open_workspace, opened, remove,
+    too_much, ways,
 };
 
 /// More git directories than are looked after in a workspace.
@@ -37,7 +38,7 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     pub(super) fn of(workspace: &Dir) -> io::Result<Self> {
-        let mut found = find(workspace, MOST, true);
+        let mut found = find(workspace, MOST, Indexes::Read);
         if let Some(error) = found.error.take() {
             return Err(error);
         }
@@ -100,6 +101,7 @@ impl Snapshot {
     /// rest from being done.
     pub(super) fn settle(&self, workspace: &Dir) -> io::Result<bool> {
         let mut done = Done::default();
+        done.note(open_workspace(workspace));
         let git = Path::new(DOT_GIT);
         if let Some((pointer, _)) = self.found.pointers.get(git) {
             done.note(make_so(workspace, git, pointer));
@@ -175,7 +177,7 @@ impl Snapshot {
 
     fn tame_what_is_new(&self, workspace: &Dir, done: &mut Done) {
         for pass in 1..=PASSES {
-            let now = find(workspace, self.found.looked + MOST_NEW, true);
+            let now = find(workspace, self.found.looked + MOST_NEW, Indexes::ReadAgain(&self.found));
             for (path, (thing, to)) in &now.pointers {
                 let before = self.found.pointers.get(path);
                 let same = before.is_some_and(|(before, led)| before == thing && (led == to || *to == Leads::Nowhere));

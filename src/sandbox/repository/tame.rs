@@ -6,7 +6,7 @@ use std::path::Path;
 use cap_std::fs::Dir;
 
 use super::config::harmless;
-use super::find::WORKTREES;
+use super::find::{WORKTREES, line};
 use super::thing::{Leads, Thing, leads, look, names, opened, remove};
 
 /// What a worktree's directory says of the one it belongs to.
@@ -77,7 +77,7 @@ fn common(workspace: &Dir, dir: &Path, act: Do) -> io::Result<bool> {
     let is_worktree = dir.parent().and_then(Path::file_name).is_some_and(|above| above == WORKTREES);
     match look(workspace, &path, None) {
         Ok(None) => Ok(false),
-        Ok(Some(Thing::File { content, .. })) if is_worktree && content.trim_ascii_end() == OF_A_WORKTREE => Ok(false),
+        Ok(Some(Thing::File { content, .. })) if is_worktree && line(&content) == OF_A_WORKTREE => Ok(false),
         _ => take_out(workspace, &path, act).map(|()| true),
     }
 }

@@ -159,7 +159,17 @@ pub(super) fn names(workspace: &Dir, path: &Path) -> io::Result<Vec<PathBuf>> {
 pub(super) fn open_file(workspace: &Dir, path: &Path) -> io::Result<Option<cap_std::fs::File>> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_NONBLOCK);
-    let file = workspace.open_with(path, &options)?;
+    let file = match workspace.open_with(path, &options) {
+        // A command has closed it to its owner, who is the owner of this process as well.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let now = metadata(workspace, path)?.filter(|now| now.is_file() && now.mode() & 0o400 == 0).ok_or(error)?;
+            workspace.set_permissions(path, Permissions::from_mode(now.mode() & 0o7777 | 0o400))?;
+            let file = workspace.open_with(path, &options);
+            workspace.set_permissions(path, Permissions::from_mode(now.mode() & 0o7777))?;
+            file?
+        }
+        file => file?,
+    };
     Ok(file.metadata()?.is_file().then_some(file))
 }
 
@@ -201,6 +211,18 @@ pub(super) fn opened<T>(workspace: &Dir, path: &Path, act: &mut dyn FnMut() -> i
         }
         done => done,
     }
+}
+
+/// Opens the workspace itself to its owner, if a command has closed it. Whether it had.
+pub(super) fn open_workspace(workspace: &Dir) -> io::Result<bool> {
+    let mode = workspace.dir_metadata()?.mode();
+    let closed = mode & OWNER != OWNER;
+    if closed {
+        let path = format!("/proc/self/fd/{}", workspace.as_fd().as_raw_fd());
+        let open = std::os::unix::fs::PermissionsExt::from_mode(mode & 0o7777 | OWNER);
+        std::fs::set_permissions(path, open)?;
+    }
+    Ok(closed)
 }
 
 /// Takes it away, whatever it is.
@@ -252,7 +274,7 @@ fn is_nothing(error: &io::Error) -> bool {
 }
 
 impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
+    pub(super) fn of(metadata: &Metadata) -> Self {
         Self {
             inode: (metadata.dev(), metadata.ino()),
             size: metadata.size(),
@@ -262,7 +284,7 @@ impl Stamp {
 
     /// One that can be relied on.
     #[expect(clippy::disallowed_methods, reason = "compared with what the kernel's own clock has written to the disk")]
-    fn settled(metadata: &Metadata) -> Option<Self> {
+    pub(super) fn settled(metadata: &Metadata) -> Option<Self> {
         let changed = UNIX_EPOCH + Duration::from_secs(u64::try_from(metadata.ctime()).ok()?);
         let age = SystemTime::now().duration_since(changed).ok()?;
         // The second may have just ended when it was changed.
