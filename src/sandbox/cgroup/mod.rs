@@ -245,32 +245,4 @@ mod tests {
         assert!(!child.wait().unwrap().success());
         wait_until("free", || cgroups.lease(BOUNDS).unwrap().group.as_ref().unwrap().path == path);
     }
-
-    #[test]
-    #[ignore = "a measurement: cargo test --release cgroup -- --ignored --nocapture"]
-    fn what_a_lease_costs() {
-        let cgroups = cgroups().unwrap();
-        let micros = |what: &str, count: u32, mut each: Box<dyn FnMut() + '_>| {
-            let started = Instant::now();
-            (0..count).for_each(|_| each());
-            println!("{what}: {:.1} µs", started.elapsed().as_secs_f64() * 1e6 / f64::from(count));
-        };
-        micros("lease and give back", 1000, Box::new(|| drop(cgroups.lease(BOUNDS).unwrap())));
-        let mut held = Vec::new();
-        micros("make", 100, Box::new(|| held.push(cgroups.lease(BOUNDS).unwrap())));
-        let cgroup = &held[0];
-        micros("usage", 1000, Box::new(|| drop(cgroup.meter().usage())));
-        let mut child = run(cgroup, "read y");
-        let (pid, other) = (child.id().cast_signed(), &held[1]);
-        micros(
-            "enter",
-            20,
-            Box::new(|| {
-                other.meter().enter(pid).unwrap();
-                cgroup.meter().enter(pid).unwrap();
-            }),
-        );
-        cgroup.meter().kill().unwrap();
-        child.wait().unwrap();
-    }
 }

@@ -28,7 +28,7 @@ pub(super) struct Disk {
     /// Each with the room there when the command began: bytes and files.
     places: Vec<(PathBuf, Option<(u64, u64)>)>,
     most: u64,
-    /// In seconds since 1970: what has changed since then was changed by this command, or by one beside it.
+    /// In nanoseconds since 1970: what has changed since then was changed by this command, or by one beside it.
     since: i64,
     walk: Option<Walk>,
     rest: Option<Instant>,
@@ -47,10 +47,11 @@ struct Walk {
 
 impl Disk {
     pub(super) fn new(places: Vec<PathBuf>, most: u64) -> Self {
-        let since = rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec;
+        // The clock that files' times are taken from: of the files that the command before has left none is this one's.
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        let since = nanoseconds(now.tv_sec, now.tv_nsec);
         let places = places.into_iter().map(|place| (room(&place), place)).map(|(room, place)| (place, room)).collect();
-        // A file's time may be that of the last tick.
-        Self { places, most, since: since - 1, walk: None, rest: None }
+        Self { places, most, since, walk: None, rest: None }
     }
 
     /// Whether the places have grown too much, with what `pids` hold open.
@@ -108,13 +109,13 @@ impl Walk {
                 Err(error) => {
                     let gone = error.kind() == ErrorKind::NotFound;
                     // One that was closed before is not this command's to fill.
-                    self.hides |= !gone && fs::metadata(&dir).map_or(true, |stat| stat.ctime() >= since);
+                    self.hides |= !gone && fs::metadata(&dir).map_or(true, |stat| changed(&stat) >= since);
                     continue;
                 }
             };
             for entry in entries.flatten() {
                 let Ok(stat) = entry.metadata() else { continue };
-                if stat.ctime() >= since {
+                if changed(&stat) >= since {
                     self.count += 1;
                     self.grown += stat.blocks() * 512;
                 }
@@ -186,6 +187,15 @@ fn deleted(maps: &str) -> Vec<(String, u64)> {
         is_file.then(|| (format!("{device} {inode}"), length))
     };
     maps.lines().filter_map(parse).collect()
+}
+
+fn changed(stat: &fs::Metadata) -> i64 {
+    nanoseconds(stat.ctime(), stat.ctime_nsec())
+}
+
+/// Good for some centuries.
+fn nanoseconds(seconds: i64, rest: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
 }
 
 /// The free bytes and files of the file system where `path` lies.
