@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Sandbox;
 use super::capture::{Capture, Captured};
-use super::limits::Limit;
+use super::cgroup::{Bounds, Cgroup};
+use super::limits::{Limit, Limits, PROCESSES_UNSEEN};
 use super::repository::Repository;
 use super::spec::{Aftermath, EXEC, Job, Order, Report, WORKSPACE};
 use super::wire::{self, Handles};
@@ -132,12 +133,15 @@ impl Sandbox {
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut control = UnixStream::from_std(ours)?;
+        // Without one the supervisor's own account has to do.
+        let group = self.groups.as_ref().and_then(|groups| groups.lease(self.bounds()).ok());
         let handles = Handles {
             workspace: command.workspace.as_fd(),
             directory: command.directory.as_fd(),
             stdout: out.as_fd(),
             stderr: err.as_fd(),
             control: theirs.as_fd(),
+            group: group.as_ref().map(Cgroup::directory_fd),
         };
         self.steward.order(command.timeout + PATIENCE, &handles).await?;
         // Theirs alone from now on, so that their end is seen here.
@@ -182,6 +186,12 @@ impl Sandbox {
             Report::Failed { step, error, .. } if step == WORKSPACE => Err(ExecuteError::Workspace(error)),
             Report::Failed { step, error, .. } => Err(ExecuteError::Wall { step, error }),
         }
+    }
+
+    /// What a command's group bounds. The supervisor notices sooner, and knows which limit it was.
+    fn bounds(&self) -> Bounds {
+        let Limits { memory, disk, processes, .. } = self.settings.limits;
+        Bounds { memory: memory.saturating_add(memory.min(disk)), processes: processes + PROCESSES_UNSEEN }
     }
 
     /// Puts the program's name in, and says so where it exists but is not shown.

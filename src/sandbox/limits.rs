@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// How many more processes than its limit a command may start before it is noticed.
+pub(super) const PROCESSES_UNSEEN: u64 = 64;
+
 /// How much a command may use, all of its processes together unless said otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {

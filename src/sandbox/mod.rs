@@ -17,7 +17,6 @@
 //! `tools/`.
 
 mod capture;
-#[cfg_attr(not(test), expect(dead_code, reason = "the steward, which leases groups, is being written"))]
 mod cgroup;
 mod execute;
 mod hidden;
@@ -33,6 +32,7 @@ mod wire;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -44,6 +44,7 @@ pub use selftest::StartError;
 pub use spec::Network;
 pub use view::{Private, ViewError};
 
+use cgroup::Cgroups;
 use steward::Steward;
 
 /// Whether commands may run without walls.
@@ -92,6 +93,8 @@ pub struct Sandbox {
     /// would otherwise find another, which it cannot read.
     path: OsString,
     steward: Steward,
+    /// Where commands' control groups are made, if they can be.
+    groups: Option<Arc<Cgroups>>,
     status: Status,
 }
 

@@ -7,10 +7,12 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::cgroup::Cgroups;
 use super::spec::{Job, Network, Setup, Targets, Walls};
 use super::steward::Steward;
 use super::view::{View, ViewError};
@@ -50,6 +52,9 @@ impl Sandbox {
         let code_dir = confined.then_some(settings.code_dir.as_path());
         let view = View::new(&settings.read, &settings.write, code_dir, private)?;
         let path = if confined { view.shown(&settings.path) } else { settings.path.clone() };
+        // Before anything is started: see there.
+        let groups = if confined { Cgroups::find() } else { Err(String::new()) };
+        let groups = groups.map(Arc::new);
         let mut missing: Vec<String> = Vec::new();
         for walls in kinds(settings.requirement) {
             let setup = Setup {
@@ -61,13 +66,19 @@ impl Sandbox {
                 temporary: settings.temporary.clone(),
             };
             let steward = Steward::new(settings.supervisor.clone(), setup);
-            let status = status_of(walls, settings.network, missing.clone());
-            let mut sandbox = Self { settings: settings.clone(), path: path.clone(), steward, status };
+            let mut status = status_of(walls, settings.network, missing.clone());
+            status.layers.extend(groups.iter().flat_map(|groups| layers_of(groups)));
+            let mut sandbox =
+                Self { settings: settings.clone(), path: path.clone(), steward, groups: groups.clone().ok(), status };
             match sandbox.test().await {
                 // What some of the walls let through is said; all of them must let nothing through.
                 Ok(holes) if holes.is_empty() || !walls.complete() => {
                     let holes = holes.into_iter().map(|hole| format!("self-test: {hole}"));
                     sandbox.status.missing.extend(holes);
+                    sandbox
+                        .status
+                        .missing
+                        .extend(groups.err().filter(|_| confined).map(|why| format!("cgroup: {why}")));
                     return Ok(sandbox);
                 }
                 fallen => {
@@ -136,6 +147,13 @@ impl Sandbox {
             Err(error) => Err(fallen(error)),
         }
     }
+}
+
+/// What a control group keeps account of.
+fn layers_of(groups: &Cgroups) -> impl Iterator<Item = &'static str> {
+    let controllers = groups.controllers();
+    let all = [("cgroup cpu", true), ("cgroup memory", controllers.memory), ("cgroup pids", controllers.pids)];
+    all.into_iter().filter_map(|(name, there)| there.then_some(name))
 }
 
 /// What a command has of an environment besides `HOME` and `TMPDIR`.

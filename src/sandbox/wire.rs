@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 /// More than the longest command with its environment; who says more is not the service.
 const LONGEST: u32 = 64 * 1024 * 1024;
 
-/// The handles of a command.
-pub(super) const HANDLES: usize = 5;
+/// The most handles that a command has.
+const HANDLES: usize = 6;
 
 /// The head of an order, as the steward takes it.
 pub(super) struct Head {
@@ -32,6 +32,8 @@ pub(super) struct Handles<F> {
     pub stdout: F,
     pub stderr: F,
     pub control: F,
+    /// The control group that it runs in, where there is one.
+    pub group: Option<F>,
 }
 
 /// Sends the head of an order in one piece.
@@ -40,8 +42,9 @@ pub(super) fn send_head(
     patience: Duration,
     handles: &Handles<BorrowedFd<'_>>,
 ) -> rustix::io::Result<()> {
-    let Handles { workspace, directory, stdout, stderr, control } = *handles;
-    let handles = [workspace, directory, stdout, stderr, control];
+    let Handles { workspace, directory, stdout, stderr, control, group } = *handles;
+    let handles: Vec<BorrowedFd<'_>> =
+        [workspace, directory, stdout, stderr, control].into_iter().chain(group).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HANDLES))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     ancillary.push(SendAncillaryMessage::ScmRights(&handles));
@@ -67,12 +70,13 @@ pub(super) fn receive_head(socket: impl AsFd) -> io::Result<Option<Head>> {
         }
     }
     let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-    let handles: [OwnedFd; HANDLES] = handles.try_into().map_err(|_| bad("the handles are missing"))?;
+    let group = (handles.len() == HANDLES).then(|| handles.pop()).flatten();
+    let handles: [OwnedFd; HANDLES - 1] = handles.try_into().map_err(|_| bad("the handles are missing"))?;
     if received.bytes != patience.len() {
         return Err(bad("the head is torn"));
     }
     let [workspace, directory, stdout, stderr, control] = handles;
-    let handles = Handles { workspace, directory, stdout, stderr, control };
+    let handles = Handles { workspace, directory, stdout, stderr, control, group };
     Ok(Some(Head { patience: Duration::from_millis(u64::from_ne_bytes(patience)), handles }))
 }
 
@@ -118,11 +122,12 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let null = std::fs::File::open("/dev/null").unwrap();
         let one = null.as_fd();
-        let handles = Handles { workspace: one, directory: one, stdout: one, stderr: one, control: one };
-        send_head(&ours, Duration::from_millis(1500), &handles).unwrap();
-        send_head(&ours, Duration::from_millis(7), &handles).unwrap();
-        assert_eq!(receive_head(&theirs).unwrap().unwrap().patience, Duration::from_millis(1500));
-        assert_eq!(receive_head(&theirs).unwrap().unwrap().patience, Duration::from_millis(7));
+        let handles = |group| Handles { workspace: one, directory: one, stdout: one, stderr: one, control: one, group };
+        send_head(&ours, Duration::from_millis(1500), &handles(None)).unwrap();
+        send_head(&ours, Duration::from_millis(7), &handles(Some(one))).unwrap();
+        let (first, second) = (receive_head(&theirs).unwrap().unwrap(), receive_head(&theirs).unwrap().unwrap());
+        assert_eq!((first.patience, first.handles.group.is_some()), (Duration::from_millis(1500), false));
+        assert_eq!((second.patience, second.handles.group.is_some()), (Duration::from_millis(7), true));
         send(&ours, &vec!["a", "b"]).unwrap();
         assert_eq!(receive::<Vec<String>>(&theirs).unwrap(), ["a", "b"]);
         drop(ours);

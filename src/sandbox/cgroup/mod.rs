@@ -3,7 +3,7 @@
 //! ```text
 //!  <the service's own group>            found by place.rs, which also says why there is none
 //!    ├── codex-agent-…-service          the service itself, only if controllers are to be had: none may be beside them
-//!    ├── codex-agent-…-0  ◄── lease ──  a command: clone3 with CLONE_INTO_CGROUP, or enter(pid)
+//!    ├── codex-agent-…-0  ◄── lease ──  a command, which enters before it becomes the program
 //!    └── codex-agent-…-1                waits in the pool: to make one costs more than to use it again
 //! ```
 //!
@@ -128,12 +128,13 @@ impl Cgroups {
 }
 
 impl Cgroup {
-    /// For clone3 with `CLONE_INTO_CGROUP`, or for a supervisor that makes its own [`Meter`] of a copy.
+    /// For a supervisor, which makes its own [`Meter`] of a copy.
     pub(super) fn directory_fd(&self) -> BorrowedFd<'_> {
         self.meter.directory_fd()
     }
 
     /// What its processes have used since the lease began.
+    #[cfg(test)]
     pub(super) fn meter(&self) -> &Meter {
         &self.meter
     }

@@ -37,7 +37,7 @@ mod temporary;
 mod watch;
 
 use std::io;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -51,6 +51,7 @@ use self::ready::Ready;
 use self::steward::timespec;
 use self::temporary::Directory;
 use self::watch::Watch;
+use super::cgroup::Meter;
 use super::limits::Limit;
 use super::spec::{Order, Report, Spec, Walls};
 use super::wire::{self, Head};
@@ -137,14 +138,17 @@ fn live(ready: &mut Ready, head: Head, temporary: Option<Directory>) -> ! {
 
 /// Supervises one command.
 fn supervise(ready: &mut Ready, head: Head, temporary: Option<Directory>) -> io::Result<()> {
-    let wire::Handles { workspace, directory, stdout, stderr, control } = head.handles;
+    let wire::Handles { workspace, directory, stdout, stderr, control, group } = head.handles;
     // Other commands' connections are none of this one's business; an end that stays open here is no end there.
     let mine = [&workspace, &directory, &stdout, &stderr, &control].map(AsFd::as_fd);
-    privileges::close_all_but(&[&ready.handles()[..], &mine].concat());
+    let group_too: Vec<BorrowedFd<'_>> = group.iter().map(AsFd::as_fd).collect();
+    privileges::close_all_but(&[&ready.handles()[..], &mine, &group_too].concat());
+    // It comes on top of what is watched anyway.
+    let meter = group.and_then(|group| Meter::new(group).ok());
     let control = UnixStream::from(control);
     let order: Order = wire::receive(&control)?;
     let spec = ready.spec(order, temporary.as_ref().map(Directory::path));
-    let report = run(&spec, ready, Handles { workspace, directory, stdout, stderr }, &control);
+    let report = run(&spec, ready, Handles { workspace, directory, stdout, stderr, meter }, &control);
     if let Some(temporary) = temporary {
         // The steward looks, too.
         temporary.clear();
@@ -163,13 +167,19 @@ fn run(spec: &Spec, ready: &Ready, handles: Handles, control: &UnixStream) -> Re
     };
     let pid = start(spec, ready, &handles);
     // The pipes are the command's alone, so that their end is its end.
-    drop(handles);
-    let mut supervised = Supervised { pid: None, keeps, status: None };
+    let Handles { meter, .. } = handles;
+    let mut supervised = Supervised { pid: None, keeps, meter: meter.as_ref(), status: None };
     let cause = pid.and_then(|pid| {
         supervised.pid = Some(pid);
         supervised.wait(spec, control, deadline, pid)
     });
     supervised.end();
+    // Whom the kernel ended for its memory has ended by itself, to look at it.
+    let no_memory = meter.as_ref().and_then(|meter| meter.usage().ok()).is_some_and(|usage| usage.oom_kills > 0);
+    let cause = cause.map(|cause| match cause {
+        Cause::Itself if no_memory => Cause::Limit(Limit::Memory),
+        other => other,
+    });
     Ok(ended(supervised.status.map(WaitStatus::as_raw), cause?))
 }
 
@@ -236,18 +246,19 @@ fn scope() -> Result<Keeps, Failure> {
 }
 
 /// What was started.
-struct Supervised {
+struct Supervised<'a> {
     pid: Option<Pid>,
     keeps: Keeps,
+    meter: Option<&'a Meter>,
     /// Of the command itself.
     status: Option<WaitStatus>,
 }
 
-impl Supervised {
+impl Supervised<'_> {
     /// Returns when the command has ended or has to be ended.
     fn wait(&mut self, spec: &Spec, control: &UnixStream, deadline: Instant, pid: Pid) -> Result<Cause, Failure> {
         let process = step("pidfd", rustix::process::pidfd_open(pid, PidfdFlags::empty()))?;
-        let mut watch = Watch::new(spec);
+        let mut watch = Watch::new(spec, self.meter);
         let (mut pause, longest) = LOOKS;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -295,6 +306,8 @@ impl Supervised {
         }
         loop {
             if self.keeps == Keeps::Nothing {
+                // Both: whoever could not enter the group, or was faster than a list is read.
+                let _ = self.meter.map(Meter::kill);
                 watch::kill_descendants();
             }
             match rustix::process::wait(WaitOptions::empty()) {

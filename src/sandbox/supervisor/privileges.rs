@@ -8,11 +8,8 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::super::limits::Limits;
+use super::super::limits::{Limits, PROCESSES_UNSEEN};
 use super::{Failure, last_errno, step};
-
-/// How many more processes than its limit a command may start before it is noticed.
-const PROCESSES_UNSEEN: u64 = 64;
 
 /// How far a command's priority lies below the service's.
 const COURTESY: i32 = 10;

@@ -5,7 +5,7 @@
 //! disk can be written, and by the limits for one process.
 //!
 //! Of a process that comes and goes between two looks only what a parent has taken over by waiting for it is seen, or what
-//! it has left on the disk. A control group knows better, where there is one ([`Watch::count_by`]).
+//! it has left on the disk. A control group knows better, where there is one.
 
 use std::collections::HashMap;
 use std::fs;
@@ -34,7 +34,7 @@ pub(super) struct Watch<'a> {
     spec: &'a Spec,
     processes: Processes,
     /// The account of the control group that the command is in.
-    meter: Option<Meter>,
+    meter: Option<&'a Meter>,
     time: Ledger,
     /// The time was over its limit at the last look.
     late: bool,
@@ -47,7 +47,7 @@ pub(super) struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    pub(super) fn new(spec: &'a Spec) -> Self {
+    pub(super) fn new(spec: &'a Spec, meter: Option<&'a Meter>) -> Self {
         // With a process namespace the list is its own, and this process is number 1 in it.
         let ancestor = rustix::process::getpid().as_raw_nonzero().get();
         let mut places = vec![spec.workspace.clone()];
@@ -58,7 +58,7 @@ impl<'a> Watch<'a> {
         Self {
             spec,
             processes: Processes::new(PathBuf::from("/proc"), ancestor),
-            meter: None,
+            meter,
             time: Ledger::default(),
             late: false,
             bytes: Ledger::default(),
@@ -66,12 +66,6 @@ impl<'a> Watch<'a> {
             heavy: false,
             disk: Disk::new(places, spec.limits.disk),
         }
-    }
-
-    /// Asks the kernel's account as well: nothing of the command is or was outside this group.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the steward, which leases groups, is being written"))]
-    pub(super) fn count_by(&mut self, meter: Meter) {
-        self.meter = Some(meter);
     }
 
     /// The limit that the command is over, if it is over one.
@@ -109,7 +103,7 @@ impl<'a> Watch<'a> {
 
     /// The limit that the kernel has noticed by itself, or the time that it has counted.
     fn exceeded_in_group(&self, limits: &Limits) -> Option<Limit> {
-        let usage = self.meter.as_ref()?.usage().ok()?;
+        let usage = self.meter?.usage().ok()?;
         let noticed = [
             (usage.oom_kills > 0, Limit::Memory),
             (usage.forks_refused > 0, Limit::Processes),
@@ -197,9 +191,9 @@ mod tests {
             temporary: dir.path().to_owned(),
             timeout: Duration::from_hours(1),
         };
-        let mut watch = Watch::new(&spec);
         spend(5_000_000);
-        watch.count_by(Meter::new(fs::File::open(dir.path()).unwrap().into()).unwrap());
+        let meter = Meter::new(fs::File::open(dir.path()).unwrap().into()).unwrap();
+        let mut watch = Watch::new(&spec, Some(&meter));
         assert_eq!(watch.exceeded(), None);
         spend(3_606_000_000);
         assert_eq!(watch.exceeded(), Some(Limit::Cpu));
