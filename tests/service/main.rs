@@ -18,5 +18,6 @@ mod log;
 mod network;
 mod notes_parity;
 mod ordinary;
+mod steward;
 mod submit;
 mod tools;
