@@ -167,7 +167,8 @@ fn run(spec: &Spec, ready: &Ready, handles: Handles, control: &UnixStream) -> Re
     };
     let pid = start(spec, ready, &handles);
     // The pipes are the command's alone, so that their end is its end.
-    let Handles { meter, .. } = handles;
+    let Handles { meter, stdout, stderr, .. } = handles;
+    drop((stdout, stderr));
     let mut supervised = Supervised { pid: None, keeps, meter: meter.as_ref(), status: None };
     let cause = pid.and_then(|pid| {
         supervised.pid = Some(pid);

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::super::remove::remove_tree;
@@ -29,6 +29,8 @@ impl Temporary {
     }
 
     pub(super) fn give(&mut self) -> io::Result<Directory> {
+        // Without a root of its own a command can have closed it.
+        fs::set_permissions(&self.above, fs::Permissions::from_mode(0o700))?;
         if let Some(directory) = self.untouched.pop() {
             return Ok(directory);
         }
