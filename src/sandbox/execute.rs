@@ -143,7 +143,8 @@ impl Sandbox {
             control: theirs.as_fd(),
             group: group.as_ref().map(Cgroup::directory_fd),
         };
-        self.steward.order(command.timeout + PATIENCE, &handles).await?;
+        let ordered = tokio::time::timeout(PATIENCE, self.steward.order(command.timeout + PATIENCE, &handles)).await;
+        ordered.map_err(|_| io::Error::other("the steward does not take it"))??;
         // Theirs alone from now on, so that their end is seen here.
         drop((out, err, theirs));
 
@@ -168,6 +169,9 @@ impl Sandbox {
             said.map_err(|_| io::Error::other("it does not answer"))?
         };
         let Said { report, aftermath, flooded } = said.map_err(|_| io::Error::other("it ended without a report"))?;
+        if let Some(group) = group {
+            group.give_back();
+        }
 
         match report {
             Report::Ended { returncode, limit, stopped } => Ok(Execution {
@@ -253,7 +257,8 @@ async fn supervised(
     }
     // The end of the file tells the supervisor to end everything; its report still comes.
     lifeline.shutdown().await?;
-    said.await.map(|(report, aftermath)| Said { report, aftermath, flooded })
+    let said = tokio::time::timeout(PATIENCE, said).await;
+    said.map_err(io::Error::other)?.map(|(report, aftermath)| Said { report, aftermath, flooded })
 }
 
 async fn message<T: DeserializeOwned>(answer: &mut (impl AsyncRead + Unpin)) -> io::Result<T> {

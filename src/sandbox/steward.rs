@@ -55,9 +55,12 @@ impl Steward {
 
     /// Returns when it has seen what still runs to its end, and has gone.
     pub(super) async fn close(&self) {
-        let Some(Link { socket, mut process }) = self.link.lock().await.take() else { return };
-        drop(socket);
-        if !matches!(tokio::time::timeout(LAST, process.wait()).await, Ok(Ok(_))) {
+        let gone = async {
+            let Some(Link { socket, mut process }) = self.link.lock().await.take() else { return true };
+            drop(socket);
+            process.wait().await.is_ok()
+        };
+        if tokio::time::timeout(LAST, gone).await != Ok(true) {
             tracing::warn!("the steward of commands is still at work");
         }
     }

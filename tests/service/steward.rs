@@ -1,5 +1,7 @@
 //! The process that starts the service's commands: what it does when the service is gone, and the service when it is.
 
+use std::os::unix::fs::PermissionsExt;
+
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -81,6 +83,42 @@ async fn hooks_are_put_back_also_when_the_service_is_killed() {
         let _home = service.kill().await;
         eventually("it is put back", async || !git.join("commondir").exists() && !hook.exists()).await;
         eventually("nobody is left", async || processes_with("987.1").is_empty()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_shared_repository_is_put_back_as_it_was() {
+    for calls in KINDS {
+        let home = Home::new();
+        let git = home.code().join(".git");
+        for dir in ["objects", "refs", "hooks"] {
+            std::fs::create_dir_all(git.join(dir)).unwrap();
+        }
+        std::fs::write(git.join("HEAD"), "ref: refs/heads/main\n").unwrap();
+        std::fs::write(git.join("hooks/pre-commit"), "#!/bin/sh\n").unwrap();
+        // As `git init --shared` makes it: what is new in it belongs to its group.
+        std::fs::set_permissions(git.join("hooks"), std::fs::Permissions::from_mode(0o2755)).unwrap();
+        let service = service(home, calls, &[]).await;
+        result(&service, "sh -c 'echo evil > .git/hooks/evil; mv .git/hooks .git/old; mkdir .git/hooks'").await;
+        assert!(!git.join("hooks/evil").exists());
+        assert_eq!(std::fs::read_to_string(git.join("hooks/pre-commit")).unwrap(), "#!/bin/sh\n");
+        assert_eq!(std::fs::metadata(git.join("hooks")).unwrap().permissions().mode() & 0o7777, 0o2755);
+    }
+}
+
+#[tokio::test]
+async fn a_small_limit_of_open_files_is_the_commands_alone() {
+    for calls in KINDS {
+        let service = service(Home::new(), calls, &[("CMD_MAX_OPEN_FILES", "64"), ("MAX_COMMANDS", "40")]).await;
+        let mut ids = Vec::new();
+        for _ in 0..40 {
+            ids.push(service.submit(&run("sleep 0.5")).await);
+        }
+        for id in ids {
+            service.ended(&id).await;
+            let result = &service.record(&id).await[1]["agent_input"]["result"];
+            assert_eq!(result["returncode"], 0, "{result}");
+        }
     }
 }
 

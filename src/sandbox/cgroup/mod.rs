@@ -140,8 +140,9 @@ impl Cgroup {
     }
 }
 
-impl Drop for Cgroup {
-    fn drop(&mut self) {
+impl Cgroup {
+    /// For when nobody will enter it any more.
+    pub(super) fn give_back(mut self) {
         let Some(group) = self.group.take() else { return };
         if meter::is_populated(group.handle.as_fd()) {
             // They should be gone; they are certainly not to be another command's.
@@ -149,6 +150,17 @@ impl Drop for Cgroup {
             self.pool.groups().busy.push(group);
         } else {
             self.pool.groups().free.push(group);
+        }
+    }
+}
+
+impl Drop for Cgroup {
+    /// Given up while its command may be on its way into it: it is nobody else's then.
+    fn drop(&mut self) {
+        let Some(group) = self.group.take() else { return };
+        let _ = self.meter.kill();
+        if fs::remove_dir(&group.path).is_err() {
+            self.pool.groups().busy.push(group);
         }
     }
 }
@@ -224,7 +236,7 @@ mod tests {
         wait_until("end", || !meter::is_populated(cgroup.directory_fd()));
         let used = cgroup.meter().usage().unwrap().cpu;
         let path = cgroup.group.as_ref().unwrap().path.clone();
-        drop(cgroup);
+        cgroup.give_back();
         // The next command begins at nothing, in the same group.
         let again = cgroups.lease(BOUNDS).unwrap();
         assert!(again.meter().usage().unwrap().cpu < used && again.group.as_ref().unwrap().path == path);
@@ -241,7 +253,7 @@ mod tests {
         let mut child = run(&cgroup, "sleep 100");
         let other = cgroups.lease(BOUNDS).unwrap();
         assert_ne!(other.group.as_ref().unwrap().path, path);
-        drop(cgroup);
+        cgroup.give_back();
         // It was ended with the lease.
         assert!(!child.wait().unwrap().success());
         wait_until("free", || cgroups.lease(BOUNDS).unwrap().group.as_ref().unwrap().path == path);

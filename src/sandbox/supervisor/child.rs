@@ -50,13 +50,14 @@ pub(super) fn become_command(
     } else {
         step("workdir", rustix::process::fchdir(&handles.directory))?;
     }
-    privileges::limit(&spec.limits, spec.walls.namespaces)?;
     if spec.walls.any() {
         privileges::drop_all()?;
     }
     if let Some(rules) = &ready.rules {
         rules.restrict(spec, handles.workspace.as_fd())?;
     }
+    // After the rules: what they are about is opened in numbers that a command may not have.
+    privileges::limit(&spec.limits, spec.walls.namespaces)?;
     // Made ready before the filters are in force, which refuse nothing that is needed from here on.
     let environment = c_strings(spec.environment.iter().map(|(name, value)| joined(name, value)))?;
     ready.confine()?;

@@ -199,7 +199,7 @@ fn open(path: &Path) -> rustix::io::Result<OwnedFd> {
 
 fn changed(directory: &OwnedFd) -> rustix::io::Result<Changed> {
     let stat = rustix::fs::fstat(directory)?;
-    Ok((stat.st_mtime, stat.st_mtime_nsec))
+    Ok((stat.st_ctime, stat.st_ctime_nsec))
 }
 
 fn at(path: &Path, error: &dyn std::error::Error) -> Failure {

@@ -107,7 +107,10 @@ fn fork(walls: Walls) -> Result<Option<Forked>, Failure> {
     let mut process: libc::c_int = -1;
     // SAFETY: without a stack and without shared memory this is a fork. The process has one thread, so the child may do
     // whatever it could do. The kernel writes one descriptor to where the third argument points.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut process, 0, 0) };
+    let pid = unsafe {
+        let (flags, none) = (libc::c_long::from(flags), std::ptr::null::<libc::c_void>());
+        libc::syscall(libc::SYS_clone, flags, none, &raw mut process, none, none)
+    };
     let what = if walls.namespaces { "namespaces" } else { "fork" };
     match pid {
         -1 => Err(Failure::of(what, "clone", last_errno())),
@@ -142,7 +145,7 @@ fn supervise(ready: &mut Ready, head: Head, temporary: Option<Directory>) -> io:
     // Other commands' connections are none of this one's business; an end that stays open here is no end there.
     let mine = [&workspace, &directory, &stdout, &stderr, &control].map(AsFd::as_fd);
     let group_too: Vec<BorrowedFd<'_>> = group.iter().map(AsFd::as_fd).collect();
-    privileges::close_all_but(&[&ready.handles()[..], &mine, &group_too].concat());
+    privileges::close_all_but(&[&ready.handles()[..], &mine, &group_too].concat())?;
     // It comes on top of what is watched anyway.
     let meter = group.and_then(|group| Meter::new(group).ok());
     let control = UnixStream::from(control);
@@ -151,7 +154,7 @@ fn supervise(ready: &mut Ready, head: Head, temporary: Option<Directory>) -> io:
     let report = run(&spec, ready, Handles { workspace, directory, stdout, stderr, meter }, &control);
     if let Some(temporary) = temporary {
         // The steward looks, too.
-        temporary.clear();
+        let _ = temporary.clear();
     }
     wire::send(&control, &report.unwrap_or_else(Report::from))
 }
@@ -165,6 +168,10 @@ fn run(spec: &Spec, ready: &Ready, handles: Handles, control: &UnixStream) -> Re
         step("subreaper", rustix::process::set_child_subreaper(Some(rustix::process::getpid())))?;
         if spec.walls.landlock { scope()? } else { Keeps::Nothing }
     };
+    if is_ready(control) {
+        // The service has given up, or has gone, before it began.
+        return Ok(ended(None, Cause::Stopped));
+    }
     let pid = start(spec, ready, &handles);
     // The pipes are the command's alone, so that their end is its end.
     let Handles { meter, stdout, stderr, .. } = handles;
@@ -182,6 +189,12 @@ fn run(spec: &Spec, ready: &Ready, handles: Handles, control: &UnixStream) -> Re
         other => other,
     });
     Ok(ended(supervised.status.map(WaitStatus::as_raw), cause?))
+}
+
+/// Whether the connection has ended: nothing is said in it after the order.
+fn is_ready(control: &UnixStream) -> bool {
+    let mut ready = [PollFd::new(control, PollFlags::IN)];
+    poll(&mut ready, Some(&timespec(Duration::ZERO))).is_ok_and(|count| count > 0)
 }
 
 /// The stack of a process that becomes a command. It needs less, but for the self-test.
@@ -202,8 +215,11 @@ fn start(spec: &Spec, ready: &Ready, handles: &Handles) -> Result<Pid, Failure> 
     extern "C" fn begin(start: *mut libc::c_void) -> libc::c_int {
         // SAFETY: it is the one below, whose owner stands still.
         let start = unsafe { &mut *start.cast::<Start<'_>>() };
-        let Err(failure) = child::become_command(start.spec, start.ready, start.handles, start.parent);
-        start.failure = Some(failure);
+        let become_command = || child::become_command(start.spec, start.ready, start.handles, start.parent);
+        start.failure = Some(match catch_unwind(AssertUnwindSafe(become_command)) {
+            Ok(Err(failure)) => failure,
+            Err(_) => Failure::new("walls", "a fault of the supervisor's own".to_owned()),
+        });
         127
     }
     let parent = rustix::process::getpid();

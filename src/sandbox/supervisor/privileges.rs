@@ -18,24 +18,27 @@ const COURTESY: i32 = 10;
 const LEAST_PIDS: u64 = 301;
 
 /// Closes all descriptors but the first three and these.
-pub(super) fn close_all_but(kept: &[BorrowedFd<'_>]) {
+pub(super) fn close_all_but(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut kept: Vec<u32> = kept.iter().map(|handle| handle.as_raw_fd().unsigned_abs()).collect();
     kept.sort_unstable();
     let mut from = 3;
     for next in kept.into_iter().chain([u32::MAX]) {
-        if from < next {
-            // SAFETY: whoever calls this is single-threaded and uses none of these descriptors any more. There is nothing
-            // in this range whose closing can fail.
-            unsafe { libc::close_range(from, next - 1, 0) };
+        // SAFETY: whoever calls this is single-threaded and uses none of these descriptors any more.
+        if from < next && unsafe { libc::close_range(from, next - 1, 0) } != 0 {
+            return Err(io::Error::last_os_error());
         }
         from = from.max(next.saturating_add(1));
     }
+    Ok(())
 }
 
 /// Makes the steward a process of its own, which no signal that is meant for the service ends: it ends when its commands
 /// have, and those when the service says so or has gone.
 pub(super) fn stand_apart() -> io::Result<()> {
     rustix::process::setsid()?;
+    // It holds some for each command that runs.
+    let most = rustix::process::getrlimit(Resource::Nofile).maximum;
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most })?;
     for signal in IGNORED {
         // SAFETY: no handler is involved.
         unsafe { libc::signal(*signal, libc::SIG_IGN) };

@@ -198,7 +198,10 @@ pub(super) fn filters(walls: Walls, network: Network) -> Result<Filters> {
         }
     }
     let unknown = UNKNOWN.iter().map(|number| (*number, Vec::new())).collect();
-    let commands: Rules = rules.extract_if(.., |number, _| walls.namespaces && SUPERVISORS.contains(number)).collect();
+    // The steward puts back what a command has done to a repository, and there may be directories that lend their group.
+    let of_files: Vec<c_long> = privileged_files()?.into_keys().collect();
+    let own = |number: &c_long| of_files.contains(number) || walls.namespaces && SUPERVISORS.contains(number);
+    let commands: Rules = rules.extract_if(.., |number, _| own(number)).collect();
     let stewards = vec![compile(rules, libc::EPERM)?, compile(unknown, libc::ENOSYS)?, foreign_numbers()];
     let commands = if commands.is_empty() { Vec::new() } else { vec![compile(commands, libc::EPERM)?] };
     Ok(Filters { stewards, commands })

@@ -19,6 +19,9 @@ use super::super::wire::{self, Head};
 use super::temporary::{Directory, Temporary};
 use super::{Failure, Forked, Ready, fork, live, privileges};
 
+/// The pause before a supervisor that was ended is ended again.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// Looks after the commands of one service.
 struct Steward {
     /// Why nothing can be run is told to whoever wants to run something.
@@ -55,23 +58,29 @@ fn connect() -> io::Result<UnixStream> {
     let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
     drop(null);
-    privileges::close_all_but(&[socket.as_fd()]);
+    privileges::close_all_but(&[socket.as_fd()])?;
     Ok(socket.into())
 }
 
 fn serve(socket: UnixStream) -> io::Result<()> {
     let setup: Setup = wire::receive(&socket)?;
     privileges::stand_apart()?;
-    let temporary = (!setup.walls.namespaces).then(|| Temporary::new(&setup.temporary)).transpose()?;
-    let ready = Ready::new(setup);
+    let temporary = (!setup.walls.namespaces).then(|| Temporary::new(&setup.temporary)).transpose();
+    let (temporary, ready) = match temporary {
+        Ok(temporary) => (temporary, Ready::new(setup)),
+        Err(error) => (None, Err(Failure::new("temporary", error.to_string()))),
+    };
     let mut steward = Steward { ready, temporary, repositories: Repositories::default(), commands: Vec::new() };
     let mut socket = Some(socket);
     while socket.is_some() || !steward.commands.is_empty() {
         if steward.wait(socket.as_ref())? {
-            match socket.as_ref().map_or(Ok(None), wire::receive_head)? {
-                Some(head) => steward.start(head),
+            match socket.as_ref().map_or(Ok(None), wire::receive_head) {
+                Ok(Some(head)) => steward.start(head),
                 // Commands end by themselves: their own connections are gone as well.
-                None => socket = None,
+                Ok(None) => socket = None,
+                // One command's handles did not arrive, as where there were no descriptors left; its connection has ended.
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
+                Err(error) => return Err(error),
             }
         }
         steward.clear_up();
@@ -122,16 +131,23 @@ impl Steward {
         match fork(ready.walls()) {
             Ok(Some(supervisor)) => Ok((supervisor, kept, temporary, overdue)),
             Ok(None) => live(ready, head, temporary),
-            Err(failure) => Err(failure),
+            Err(failure) => {
+                if let (Some(all), Some(temporary)) = (&mut self.temporary, temporary) {
+                    all.take(temporary);
+                }
+                Err(failure)
+            }
         }
     }
 
     /// Ends supervisors that are overdue, and finishes with those that have gone.
     fn clear_up(&mut self) {
         let now = Instant::now();
-        for command in self.commands.iter().filter(|command| command.overdue <= now) {
+        for command in self.commands.iter_mut().filter(|command| command.overdue <= now) {
             // Gone already, if it fails.
             let _ = rustix::process::kill_process(command.pid, Signal::KILL);
+            // It may take its time to go.
+            command.overdue = now + AGAIN;
         }
         let gone = |command: &mut Supervised| {
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;

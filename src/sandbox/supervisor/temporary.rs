@@ -30,7 +30,14 @@ impl Temporary {
 
     pub(super) fn give(&mut self) -> io::Result<Directory> {
         // Without a root of its own a command can have closed it.
-        fs::set_permissions(&self.above, fs::Permissions::from_mode(0o700))?;
+        match fs::set_permissions(&self.above, fs::Permissions::from_mode(0o700)) {
+            // Somebody clears the place now and then.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.untouched.clear();
+                fs::DirBuilder::new().mode(0o700).create(&self.above)?;
+            }
+            done => done?,
+        }
         if let Some(directory) = self.untouched.pop() {
             return Ok(directory);
         }
@@ -40,8 +47,7 @@ impl Temporary {
 
     /// Takes back what a command had.
     pub(super) fn take(&mut self, directory: Directory) {
-        directory.clear();
-        if directory.path.exists() {
+        if directory.clear() {
             self.untouched.push(directory);
         }
     }
@@ -65,14 +71,15 @@ impl Directory {
         &self.path
     }
 
-    /// Removes it, unless it is as it was.
-    pub(super) fn clear(&self) {
+    /// Removes it, unless it is as it was; whether it is.
+    pub(super) fn clear(&self) -> bool {
         let empty = || fs::read_dir(&self.path).is_ok_and(|mut entries| entries.next().is_none());
         let as_it_was = changed(&self.path).is_ok_and(|now| now == self.made) && empty();
         if !as_it_was {
             // What cannot be removed now goes with the directory above.
             let _ = remove_tree(&self.path);
         }
+        as_it_was
     }
 }
 
