@@ -3,8 +3,9 @@
 //!
 //! ```text
 //!  hold ────► Snapshot of the workspace ◄── find: the git directories, all that `git status` goes into
-//!               │                             └── index: the submodules that git knows
+//!               │                             └── index: the submodules that git knows (reading: not too much of it)
 //!  release ─► settle: what was there is as it was · what is new is tame (config: only what git itself writes)
+//!               │           · an index that is not understood is the one before, or none
 //!               └── thing: files, links and directories, by the workspace's handle
 //! ```
 //!
@@ -20,6 +21,7 @@
 mod config;
 mod find;
 mod index;
+mod reading;
 mod snapshot;
 mod tame;
 #[cfg(test)]
@@ -37,6 +39,7 @@ use cap_std::fs::Dir;
 use serde::{Deserialize, Serialize};
 
 use self::find::{Indexes, Role, find};
+use self::reading::Reading;
 use self::snapshot::Snapshot;
 
 /// What is looked after in a git directory: what is run, and what says what is run or where that is said.
@@ -86,7 +89,7 @@ pub(super) struct Mount {
 /// What of a workspace's git directories is to be mounted; what is not there is passed over.
 pub(super) fn mounts(workspace: BorrowedFd<'_>) -> io::Result<Vec<Mount>> {
     let dir = Dir::from_std_file(File::from(workspace.try_clone_to_owned()?));
-    let found = find(&dir, MOST_MOUNTS, Indexes::Leave);
+    let found = find(&dir, MOST_MOUNTS, Indexes::Leave, &mut Reading::default());
     let mut mounts = Vec::new();
     for wanted in [Role::Top, Role::Inner] {
         for (dir, _) in found.dirs.iter().filter(|(_, role)| **role == wanted) {

@@ -8,6 +8,7 @@ use cap_std::fs::{Dir, MetadataExt};
 
 use super::GUARDED;
 use super::find::{DOT_GIT, Found, Indexes, Role, find, is_bare, is_real_dir};
+use super::reading::Reading;
 use super::tame::{is_sample, is_tame, tame};
 use super::thing::{
     Leads, Thing, Things, ensure_dir, is_too_much, look, look_below, metadata, open_workspace, opened, remove,
@@ -38,7 +39,7 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     pub(super) fn of(workspace: &Dir) -> io::Result<Self> {
-        let mut found = find(workspace, MOST, Indexes::Read);
+        let mut found = find(workspace, MOST, Indexes::Read, &mut Reading::default());
         if let Some(error) = found.error.take() {
             return Err(error);
         }
@@ -176,8 +177,9 @@ impl Snapshot {
     }
 
     fn tame_what_is_new(&self, workspace: &Dir, done: &mut Done) {
+        let mut reading = Reading::default();
         for pass in 1..=PASSES {
-            let now = find(workspace, self.found.looked + MOST_NEW, Indexes::ReadAgain(&self.found));
+            let now = find(workspace, self.found.looked + MOST_NEW, Indexes::ReadAgain(&self.found), &mut reading);
             for (path, (thing, to)) in &now.pointers {
                 let before = self.found.pointers.get(path);
                 let same = before.is_some_and(|(before, led)| before == thing && (led == to || *to == Leads::Nowhere));
@@ -191,16 +193,32 @@ impl Snapshot {
             for dir in new {
                 done.note(tame(workspace, dir));
             }
-            if now.excess.is_empty() && now.error.is_none() {
+            let odd: Vec<_> = now.odd.iter().filter(|(path, odd)| self.found.odd.get(*path) != Some(odd)).collect();
+            for (path, _) in &odd {
+                done.note(opened(workspace, path, &mut || self.put_back_index(workspace, path, !reading.is_over())));
+            }
+            if now.excess.is_empty() && now.error.is_none() && odd.is_empty() {
                 return;
             }
-            if pass == PASSES {
+            if pass == PASSES && (now.error.is_some() || !now.excess.is_empty()) {
                 done.note(Err(now.error.unwrap_or_else(|| too_much(Path::new(DOT_GIT)))));
             }
             for path in now.excess.iter().filter(|path| !self.knows_below(path)) {
                 done.note(opened(workspace, path, &mut || remove(workspace, path)).map(|()| true));
             }
         }
+    }
+
+    /// Without an index git takes all for deleted, and makes another. One that could not be read again is not put back:
+    /// nobody would look into its submodules.
+    fn put_back_index(&self, workspace: &Dir, path: &Path, may_be_read: bool) -> io::Result<bool> {
+        remove(workspace, path)?;
+        self.found
+            .kept
+            .get(path)
+            .filter(|_| may_be_read)
+            .map_or(Ok(()), |index| index.make(workspace, path))
+            .map(|()| true)
     }
 
     /// Whether something that is looked after lies there.

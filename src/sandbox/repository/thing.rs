@@ -34,10 +34,10 @@ pub(super) enum Thing {
 }
 
 /// By this one sees that a file has not been written to since: nobody can set the time of the last change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Stamp {
     inode: (u64, u64),
-    size: u64,
+    pub(super) size: u64,
     changed: (i64, i64),
 }
 
