@@ -12,8 +12,8 @@
 //! In a git directory `hooks` and `config` are looked after, and what leads git to others. The workspace's own also stays
 //! what git takes for a repository: else it would take the workspace itself for one, and read its `config`.
 //!
-//! Several commands may work in one workspace at a time. What the first one found is what the last one leaves; so none of
-//! them can make another's handiwork look like the way it always was.
+//! Several commands may work in one workspace at a time, or in one that lies in another's (nested). What the first one
+//! found is what the last one leaves; so none of them can make another's handiwork look like the way it always was.
 //!
 //! Deliberately absent: repositories in the workspace that its own does not name as submodules, and what the user's own
 //! config or a link in its place leads to (`core.hooksPath`, `include.path`).
@@ -21,6 +21,7 @@
 mod config;
 mod find;
 mod index;
+mod nested;
 mod reading;
 mod snapshot;
 mod tame;
@@ -58,6 +59,7 @@ pub(super) struct Repositories(Arc<Mutex<HashMap<Key, Watched>>>);
 struct Watched {
     commands: usize,
     before: Arc<Snapshot>,
+    workspace: Dir,
 }
 
 /// One command's part in it.
@@ -116,7 +118,11 @@ impl Repositories {
         if let Some(watched) = all.get_mut(&key) {
             watched.commands += 1;
         } else {
-            all.insert(key, Watched { commands: 1, before: Arc::new(Snapshot::of(&dir)?) });
+            let mut before = Snapshot::of(&dir)?;
+            for other in all.values() {
+                before.agree(&dir, &other.before, &other.workspace)?;
+            }
+            all.insert(key, Watched { commands: 1, before: Arc::new(before), workspace: dir.try_clone()? });
         }
         Ok(Held { all: self.clone(), key, workspace: Some(dir) })
     }

@@ -18,7 +18,7 @@ use super::thing::{
 /// More git directories than are looked after in a workspace.
 const MOST: usize = 2000;
 /// More than a command makes. What is beyond is taken away unseen.
-const MOST_NEW: usize = 500;
+pub(super) const MOST_NEW: usize = 500;
 /// How often is looked again where something was taken away unseen.
 const PASSES: usize = 10;
 
@@ -26,13 +26,18 @@ const PASSES: usize = 10;
 const OBJECTS: [&str; 2] = ["objects", "refs"];
 const HEAD: &str = "HEAD";
 
+/// A directory, by its device and inode.
+pub(super) type Id = (u64, u64);
+
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    found: Found,
+    pub(super) found: Found,
+    /// The directories themselves, whatever their paths are.
+    pub(super) ids: BTreeMap<PathBuf, Id>,
     /// The guarded ones of all git directories.
-    things: Things,
+    pub(super) things: Things,
     /// Of the workspace's own repository what makes it one.
-    heads: Things,
+    pub(super) heads: Things,
     /// The directories on the way to it, with their modes.
     modes: BTreeMap<PathBuf, u32>,
 }
@@ -46,9 +51,13 @@ impl Snapshot {
         if let Some(path) = found.excess.first() {
             return Err(too_much(path));
         }
-        let mut snapshot = Self { found, things: Things::new(), heads: Things::new(), modes: BTreeMap::new() };
+        let mut snapshot =
+            Self { found, ids: BTreeMap::new(), things: Things::new(), heads: Things::new(), modes: BTreeMap::new() };
         let dirs: Vec<_> = snapshot.found.dirs.iter().map(|(dir, role)| (dir.clone(), *role)).collect();
         for (dir, role) in dirs {
+            if let Some(id) = id(workspace, &dir)? {
+                snapshot.ids.insert(dir.clone(), id);
+            }
             for name in GUARDED {
                 look_at(workspace, &dir.join(name), role, &Things::new(), &mut snapshot.things)?;
             }
@@ -242,6 +251,10 @@ impl Done {
             Err(error) => drop(self.error.get_or_insert(error)),
         }
     }
+}
+
+pub(super) fn id(workspace: &Dir, dir: &Path) -> io::Result<Option<Id>> {
+    Ok(metadata(workspace, dir)?.map(|now| (now.dev(), now.ino())))
 }
 
 /// Of what belongs to another repository, samples are left out: there are many of them, and nobody runs them.
