@@ -20,7 +20,7 @@ use cap_std::fs::{Dir, MetadataExt};
 
 use super::index::{HASHES, Told, submodules};
 use super::reading::{Index, Reading, Which};
-use super::thing::{Leads, Stamp, Thing, leads, look, metadata, names, opened, too_much};
+use super::thing::{Leads, MOST_SMALL, Stamp, Thing, leads, look, metadata, names, opened, too_much};
 
 pub(super) const DOT_GIT: &str = ".git";
 pub(super) const WORKTREES: &str = "worktrees";
@@ -173,7 +173,7 @@ impl Search<'_> {
 
     fn worktree(&mut self, worktree: &Path, role: Role) -> io::Result<()> {
         let path = worktree.join(DOT_GIT);
-        let Some(thing) = look(self.workspace, &path, None)? else { return Ok(()) };
+        let Some(thing) = self.look_small(&path)? else { return Ok(()) };
         let dir = if thing.is_dir() { Some(path) } else { self.follow(&path, worktree, thing) };
         if let Some(dir) = dir {
             self.go(Place::GitDir(dir, role, Some(worktree.to_owned())));
@@ -181,11 +181,28 @@ impl Search<'_> {
         Ok(())
     }
 
+    /// What git takes no large file for. What is too much is passed over: before a command it is not run, after it such
+    /// files are taken away where they are new.
+    fn look_small(&mut self, path: &Path) -> io::Result<Option<Thing>> {
+        let size = metadata(self.workspace, path)?.filter(cap_std::fs::Metadata::is_file).map_or(0, |now| now.size());
+        if size <= MOST_SMALL && self.reading.may_read(size) {
+            return look(self.workspace, path, None);
+        }
+        let is_new = match self.indexes {
+            Indexes::ReadAgain(before) => !path.parent().is_some_and(|dir| before.dirs.contains_key(dir)),
+            Indexes::Leave | Indexes::Read => true,
+        };
+        if is_new && !self.found.excess.iter().any(|excess| excess == path) {
+            self.found.excess.push(path.to_owned());
+        }
+        Ok(None)
+    }
+
     /// Where in the workspace a link leads, or a file that says `gitdir: path`.
     fn follow(&mut self, path: &Path, worktree: &Path, thing: Thing) -> Option<PathBuf> {
         let mut to = leads(self.workspace, path);
         if let Leads::Inside(there) = &to
-            && let Ok(Some(Thing::File { content, .. })) = look(self.workspace, there, None)
+            && let Ok(Some(Thing::File { content, .. })) = self.look_small(there)
         {
             let named = line(content.strip_prefix(b"gitdir: ").unwrap_or_default());
             to = if named.is_empty() {
@@ -209,7 +226,7 @@ impl Search<'_> {
             }
         }
         let common = metadata(self.workspace, &dir.join(COMMON))?.is_some();
-        if common && let Some(Thing::File { content, .. }) = look(self.workspace, &dir.join(COMMON), None)? {
+        if common && let Some(Thing::File { content, .. }) = self.look_small(&dir.join(COMMON))? {
             let there = dir.join(OsStr::from_bytes(line(&content)));
             if let Leads::Inside(there) = leads(self.workspace, &there) {
                 self.go(Place::GitDir(there, role, None));
@@ -348,7 +365,7 @@ impl Search<'_> {
     fn settings(&mut self, dir: &Path) -> io::Result<(bool, Vec<PathBuf>)> {
         let (mut two_formats, mut worktrees) = (false, Vec::new());
         for name in ["config", "config.worktree"] {
-            let content = match look(self.workspace, &dir.join(name), None)? {
+            let content = match self.look_small(&dir.join(name))? {
                 Some(Thing::File { content, .. }) => content,
                 other => {
                     two_formats |= other.is_some();

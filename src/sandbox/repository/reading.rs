@@ -98,7 +98,8 @@ impl Reading {
         left.is_some()
     }
 
-    fn may_read(&mut self, size: u64) -> bool {
+    /// Whether so much more may be read.
+    pub(super) fn may_read(&mut self, size: u64) -> bool {
         let left = self.bytes.checked_sub(size);
         self.over |= left.is_none();
         self.bytes = left.unwrap_or(self.bytes);

@@ -7,7 +7,7 @@ use cap_std::fs::Dir;
 
 use super::config::harmless;
 use super::find::{MODULES, WORKTREES, is_real_dir, line};
-use super::thing::{Leads, Thing, leads, look, metadata, names, opened, remove};
+use super::thing::{Leads, Thing, leads, look, look_small, metadata, names, opened, remove};
 
 /// What a worktree's directory says of the one it belongs to.
 const OF_A_WORKTREE: &[u8] = b"../..";
@@ -62,7 +62,7 @@ fn config(workspace: &Dir, dir: &Path, name: &str, act: Do) -> io::Result<bool> 
         let there = leads(workspace, &dir.join(worktree));
         is_submodule && matches!(there, Leads::Inside(path) if is_real_dir(workspace, &path).unwrap_or(false))
     };
-    match look(workspace, &path, None) {
+    match look_small(workspace, &path) {
         Ok(None | Some(Thing::Directory { .. })) => Ok(false),
         Ok(Some(Thing::File { mode, content, .. })) => {
             let Some(kept) = harmless(&content, &stays) else { return Ok(false) };
@@ -89,7 +89,7 @@ fn is_submodule(workspace: &Dir, dir: &Path) -> io::Result<bool> {
 fn common(workspace: &Dir, dir: &Path, act: Do) -> io::Result<bool> {
     let path = dir.join("commondir");
     let is_worktree = dir.parent().and_then(Path::file_name).is_some_and(|above| above == WORKTREES);
-    match look(workspace, &path, None) {
+    match look_small(workspace, &path) {
         Ok(None) => Ok(false),
         Ok(Some(Thing::File { content, .. })) if is_worktree && line(&content) == OF_A_WORKTREE => Ok(false),
         _ => take_out(workspace, &path, act).map(|()| true),

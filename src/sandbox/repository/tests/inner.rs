@@ -243,3 +243,32 @@ fn indexes_of_any_size_and_number_are_not_read_for_ever() {
     let error = Repositories::default().hold(&handle).err().unwrap().to_string();
     assert!(error.contains("too much in .git/index"), "{error}");
 }
+
+#[test]
+fn large_files_in_the_place_of_small_ones_are_taken_away_unread() {
+    let (home, handle) = real();
+    let ws = home.path().join("ws");
+    let links: Vec<_> = (0..300).map(|number| gitlink(&format!("s{number:03}"))).collect();
+    let large = fs::File::create(ws.join("large")).unwrap();
+    for size in [1 << 20, 16 << 20] {
+        let held = Repositories::default().hold(&handle).unwrap();
+        large.set_len(size).unwrap();
+        for number in 0..300 {
+            let sub = ws.join(format!("s{number:03}"));
+            fs::create_dir_all(&sub).unwrap();
+            fs::hard_link(ws.join("large"), sub.join(".git")).unwrap();
+            bare(&ws.join(format!(".git/modules/m{number}")), "");
+            fs::remove_file(ws.join(format!(".git/modules/m{number}/config"))).unwrap();
+            fs::hard_link(ws.join("large"), ws.join(format!(".git/modules/m{number}/config"))).unwrap();
+        }
+        fs::write(ws.join(".git/index"), index(2, &links, b"")).unwrap();
+        assert_eq!(held.release(), Repository::PutBack);
+        let left = (0..300).filter(|number| ws.join(format!("s{number:03}/.git")).exists()).count() as u64;
+        assert!(left * size <= 64 << 20, "{left}");
+        for number in 0..300 {
+            fs::remove_dir_all(ws.join(format!("s{number:03}"))).unwrap();
+            // More than are looked at have been taken away already.
+            let _ = fs::remove_dir_all(ws.join(format!(".git/modules/m{number}")));
+        }
+    }
+}
