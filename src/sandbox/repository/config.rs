@@ -17,8 +17,6 @@ const HARMLESS: &[(&str, bool, &[&str])] = &[
             "precomposeunicode",
             "quotepath",
             "repositoryformatversion",
-            "sparsecheckout",
-            "sparsecheckoutcone",
             "symlinks",
             "untrackedcache",
             WORKTREE,
@@ -33,7 +31,7 @@ const HARMLESS: &[(&str, bool, &[&str])] = &[
     ("commit", false, &["gpgsign"]),
     ("tag", false, &["gpgsign"]),
     ("gc", false, &["auto"]),
-    ("index", false, &["sparse", "version"]),
+    ("index", false, &["version"]),
     ("merge", false, &["conflictstyle", "ff"]),
     ("pull", false, &["ff", "rebase"]),
     ("push", false, &["autosetupremote", "default"]),
@@ -75,6 +73,15 @@ pub(super) fn harmless(config: &[u8], stays: &dyn Fn(&str) -> bool) -> Option<Ve
         }
     }
     (kept.len() < config.len()).then_some(kept)
+}
+
+/// Where a line says that a worktree is, if it may mean that.
+pub(super) fn worktree(line: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(line).ok()?;
+    let (key, value) = text.split_once('=')?;
+    // A section's name may stand before the key.
+    let key = key.rsplit(']').next().unwrap_or_default().trim();
+    key.eq_ignore_ascii_case(WORKTREE).then(|| value.trim().trim_matches('"'))
 }
 
 /// The harmless keys of the section that begins here.

@@ -11,18 +11,20 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ffi::OsStr;
-use std::io::{self, BufReader, Seek};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, MetadataExt};
 
-use super::index::{HASHES, submodules};
-use super::thing::{Leads, Stamp, Thing, leads, look, metadata, names, open_file, opened};
+use super::index::{HASHES, Told, submodules};
+use super::reading::{Index, Reading, Which};
+use super::thing::{Leads, MOST_SMALL, Stamp, Thing, leads, look, metadata, names, opened, too_much};
 
 pub(super) const DOT_GIT: &str = ".git";
 pub(super) const WORKTREES: &str = "worktrees";
-const MODULES: &str = "modules";
+pub(super) const MODULES: &str = "modules";
 const COMMON: &str = "commondir";
 
 /// Deeper than the names of submodules are.
@@ -47,7 +49,11 @@ pub(super) struct Found {
     /// Links and files that lead to git directories.
     pub(super) pointers: BTreeMap<PathBuf, (Thing, Leads)>,
     /// The indexes, which need not be read again as long as they have not been changed.
-    indexes: BTreeMap<PathBuf, Index>,
+    indexes: BTreeMap<PathBuf, Arc<Index>>,
+    /// What lies in an index's place and is none, or one that is not understood.
+    pub(super) odd: BTreeMap<PathBuf, Odd>,
+    /// Indexes that are small enough to be put back.
+    pub(super) kept: BTreeMap<PathBuf, Thing>,
     /// How much was looked at for it.
     pub(super) looked: usize,
     /// What was not looked at, because it was too much.
@@ -56,12 +62,13 @@ pub(super) struct Found {
     pub(super) error: Option<io::Error>,
 }
 
-/// What an index says.
-#[derive(Clone, Debug)]
-struct Index {
-    stamp: Stamp,
-    submodules: Vec<PathBuf>,
-    shared: Option<String>,
+/// What is in an index's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Odd {
+    /// Git may come elsewhere by it than this process does.
+    Link(PathBuf),
+    File(Stamp),
+    Other,
 }
 
 /// Whether indexes are read: they may be large.
@@ -74,9 +81,9 @@ pub(super) enum Indexes<'a> {
 }
 
 /// Looks at `most` places.
-pub(super) fn find(workspace: &Dir, most: usize, indexes: Indexes<'_>) -> Found {
-    let mut search =
-        Search { workspace, indexes, next: VecDeque::new(), seen: HashSet::new(), found: Found::default() };
+pub(super) fn find(workspace: &Dir, most: usize, indexes: Indexes<'_>, reading: &mut Reading) -> Found {
+    let (next, seen) = (VecDeque::new(), HashSet::new());
+    let mut search = Search { workspace, indexes, reading, next, seen, found: Found::default() };
     search.go(Place::Worktree(PathBuf::new(), Role::Top));
     match is_bare(workspace) {
         Ok(true) => search.go(Place::GitDir(PathBuf::new(), Role::Top, Some(PathBuf::new()))),
@@ -143,6 +150,7 @@ impl Place {
 struct Search<'a> {
     workspace: &'a Dir,
     indexes: Indexes<'a>,
+    reading: &'a mut Reading,
     next: VecDeque<Place>,
     seen: HashSet<Place>,
     found: Found,
@@ -165,7 +173,7 @@ impl Search<'_> {
 
     fn worktree(&mut self, worktree: &Path, role: Role) -> io::Result<()> {
         let path = worktree.join(DOT_GIT);
-        let Some(thing) = look(self.workspace, &path, None)? else { return Ok(()) };
+        let Some(thing) = self.look_small(&path)? else { return Ok(()) };
         let dir = if thing.is_dir() { Some(path) } else { self.follow(&path, worktree, thing) };
         if let Some(dir) = dir {
             self.go(Place::GitDir(dir, role, Some(worktree.to_owned())));
@@ -173,11 +181,28 @@ impl Search<'_> {
         Ok(())
     }
 
+    /// What git takes no large file for. What is too much is passed over: before a command it is not run, after it such
+    /// files are taken away where they are new.
+    fn look_small(&mut self, path: &Path) -> io::Result<Option<Thing>> {
+        let size = metadata(self.workspace, path)?.filter(cap_std::fs::Metadata::is_file).map_or(0, |now| now.size());
+        if size <= MOST_SMALL && self.reading.may_read(size) {
+            return look(self.workspace, path, None);
+        }
+        let is_new = match self.indexes {
+            Indexes::ReadAgain(before) => !path.parent().is_some_and(|dir| before.dirs.contains_key(dir)),
+            Indexes::Leave | Indexes::Read => true,
+        };
+        if is_new && !self.found.excess.iter().any(|excess| excess == path) {
+            self.found.excess.push(path.to_owned());
+        }
+        Ok(None)
+    }
+
     /// Where in the workspace a link leads, or a file that says `gitdir: path`.
     fn follow(&mut self, path: &Path, worktree: &Path, thing: Thing) -> Option<PathBuf> {
         let mut to = leads(self.workspace, path);
         if let Leads::Inside(there) = &to
-            && let Ok(Some(Thing::File { content, .. })) = look(self.workspace, there, None)
+            && let Ok(Some(Thing::File { content, .. })) = self.look_small(there)
         {
             let named = line(content.strip_prefix(b"gitdir: ").unwrap_or_default());
             to = if named.is_empty() {
@@ -201,14 +226,20 @@ impl Search<'_> {
             }
         }
         let common = metadata(self.workspace, &dir.join(COMMON))?.is_some();
-        if common && let Some(Thing::File { content, .. }) = look(self.workspace, &dir.join(COMMON), None)? {
+        if common && let Some(Thing::File { content, .. }) = self.look_small(&dir.join(COMMON))? {
             let there = dir.join(OsStr::from_bytes(line(&content)));
             if let Leads::Inside(there) = leads(self.workspace, &there) {
                 self.go(Place::GitDir(there, role, None));
             }
         }
         match worktree {
-            Some(worktree) if !matches!(self.indexes, Indexes::Leave) => self.index(dir, "index", worktree, common),
+            Some(worktree) if !matches!(self.indexes, Indexes::Leave) => {
+                let (two_formats, elsewhere) = self.settings(dir)?;
+                for worktree in [worktree.to_owned()].into_iter().chain(elsewhere) {
+                    self.indexes(dir, &worktree, common || two_formats)?;
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -240,89 +271,148 @@ impl Search<'_> {
         })
     }
 
-    /// The submodules that an index names and that are there.
-    fn index(&mut self, dir: &Path, name: &str, worktree: &Path, common: bool) -> io::Result<()> {
-        let path = dir.join(name);
-        let Some(metadata) = metadata(self.workspace, &path)? else { return Ok(()) };
-        let is_link = metadata.is_symlink();
-        // What lies outside was not made by a command.
-        let leads_inside = || is_link && matches!(leads(self.workspace, &path), Leads::Inside(_));
-        if !metadata.is_file() && !leads_inside() {
-            return Ok(());
-        }
-        let known = if let Indexes::ReadAgain(before) = self.indexes { before.indexes.get(&path) } else { None };
-        let index = if let Some(known) = known.filter(|known| known.stamp == Stamp::of(&metadata)) {
-            for named in &known.submodules {
-                self.submodule(worktree.join(named));
-            }
-            known.clone()
-        } else {
-            let Some((submodules, shared)) = self.read_index(&path, dir, worktree, common)? else { return Ok(()) };
-            Index { stamp: Stamp::of(&metadata), submodules, shared }
-        };
-        if name == "index"
-            && let Some(shared) = &index.shared
-        {
-            self.index(dir, &format!("sharedindex.{shared}"), worktree, common)?;
-        }
-        // A link's own time says nothing.
-        if !is_link && Stamp::settled(&metadata).is_some() && index.submodules.len() < MOST_REMEMBERED {
-            self.found.indexes.insert(path, index);
+    /// The submodules that a repository's index names, and the one that this shares entries with.
+    fn indexes(&mut self, dir: &Path, worktree: &Path, two_formats: bool) -> io::Result<()> {
+        let which = Which { two_formats, all: false };
+        let Some(index) = self.index(&dir.join("index"), worktree, which)? else { return Ok(()) };
+        if let Some(shared) = &index.shared {
+            self.index(&dir.join(format!("sharedindex.{shared}")), worktree, Which { all: index.nameless, ..which })?;
         }
         Ok(())
     }
 
-    /// The first submodules an index names, for they may be many; and the name of the other one it goes on in.
-    fn read_index(
-        &mut self,
-        path: &Path,
-        dir: &Path,
-        worktree: &Path,
-        common: bool,
-    ) -> io::Result<Option<(Vec<PathBuf>, Option<String>)>> {
-        let Some(file) = open_file(self.workspace, path)? else { return Ok(None) };
-        let mut reader = BufReader::with_capacity(64 * 1024, file);
-        let hashes = if common || self.has_format(dir)? { &HASHES[..] } else { &HASHES[..1] };
-        let (mut named, mut shared) = (Vec::new(), None);
-        for hash in hashes {
-            reader.rewind()?;
-            let mut each = |path: &[u8]| {
-                let path = Path::new(OsStr::from_bytes(path));
-                if path.components().all(|part| matches!(part, Component::Normal(_))) {
-                    self.submodule(worktree.join(path));
-                    if named.len() < MOST_REMEMBERED {
-                        named.push(path.to_owned());
-                    }
-                }
-            };
-            match submodules(&mut reader, *hash, &mut each) {
-                Ok(other) => shared = shared.or(other),
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    self.found.excess.push(path.to_owned());
-                }
-                Err(error) => return Err(error),
+    /// What an index says; the submodules in it that are there will be looked at.
+    fn index(&mut self, path: &Path, worktree: &Path, which: Which) -> io::Result<Option<Arc<Index>>> {
+        let Some(now) = metadata(self.workspace, path)? else { return Ok(None) };
+        let (mut there, mut stamp) = (path.to_owned(), Stamp::of(&now));
+        if now.is_symlink() {
+            self.found.odd.insert(path.to_owned(), Odd::Link(self.workspace.read_link_contents(path)?));
+            // What lies outside was not made by a command.
+            let Leads::Inside(inside) = leads(self.workspace, path) else { return Ok(None) };
+            let target = metadata(self.workspace, &inside)?.filter(cap_std::fs::Metadata::is_file);
+            let Some(target) = target else { return Ok(None) };
+            (there, stamp) = (inside, Stamp::of(&target));
+        } else if !now.is_file() {
+            self.found.odd.insert(path.to_owned(), Odd::Other);
+            return Ok(None);
+        }
+        let known = if let Indexes::ReadAgain(before) = self.indexes { before.indexes.get(path) } else { None };
+        let known = known.filter(|known| known.stamp == stamp && known.which == which).cloned();
+        // What was there before is not to be lost because there is too much else now.
+        let free = known.is_some();
+        let index = match known {
+            Some(known) => Some(known),
+            None => self.reading.index(self.workspace, &there, stamp, which, |content| says(content, which))?,
+        };
+        let whole = index.as_ref().is_some_and(|index| {
+            index.submodules.iter().all(|named| self.submodule(worktree, named, free)) && index.understood
+        });
+        if !whole {
+            let odd = if now.is_file() { Odd::File(stamp) } else { Odd::Other };
+            self.not_whole(path, odd, index.is_some());
+        }
+        if let Some(index) = &index
+            && whole
+            && now.is_file()
+        {
+            if matches!(self.indexes, Indexes::Read)
+                && let Some(content) = self.reading.keep(index)
+            {
+                let mode = now.mode() & 0o7777;
+                self.found.kept.insert(path.to_owned(), Thing::File { mode, content, stamp: None });
+            }
+            if Stamp::settled(&now).is_some() && index.submodules.len() < MOST_REMEMBERED {
+                self.found.indexes.insert(path.to_owned(), index.clone());
             }
         }
-        Ok(Some((named, shared)))
+        Ok(index)
     }
 
-    fn submodule(&mut self, path: PathBuf) {
-        let there = is_real_dir(self.workspace, &path)
-            .and_then(|is_dir| Ok(is_dir && metadata(self.workspace, &path.join(DOT_GIT))?.is_some()));
-        // One that is closed will be opened when its turn comes.
+    /// Before a command it is an error if there is too much to be read. What is not understood may be there already.
+    fn not_whole(&mut self, path: &Path, odd: Odd, was_read: bool) {
+        if matches!(self.indexes, Indexes::Read) && (!was_read || self.reading.is_over()) {
+            self.found.error.get_or_insert(too_much(path));
+        }
+        self.found.odd.insert(path.to_owned(), odd);
+    }
+
+    /// Notes a submodule, if it is there. Whether so many could be looked for.
+    fn submodule(&mut self, worktree: &Path, named: &Path, free: bool) -> bool {
+        if !free && !self.reading.may_look(named) {
+            return false;
+        }
+        let plain = named.components().all(|part| matches!(part, Component::Normal(_)));
+        if !plain && let Leads::Inside(there) = leads(self.workspace, &worktree.join(named)) {
+            self.worktree_of(there);
+        }
+        if let Some(path) = inside(worktree, named) {
+            self.worktree_of(path);
+        }
+        true
+    }
+
+    fn worktree_of(&mut self, path: PathBuf) {
+        let has_git = metadata(self.workspace, &path.join(DOT_GIT)).map(|git| git.is_some());
+        // One that is closed will be opened when its turn comes, and one that is too deep is not walked to.
+        let deep = path.components().count() > MOST_DEEP;
+        let there = has_git.and_then(|has| Ok(has && (deep || is_real_dir(self.workspace, &path)?)));
         if there.unwrap_or(true) {
             self.go(Place::Worktree(path, Role::Inner));
         }
     }
 
-    /// Whether a repository says in which format it is.
-    fn has_format(&self, dir: &Path) -> io::Result<bool> {
-        let config = look(self.workspace, &dir.join("config"), None)?;
-        Ok(match config {
-            Some(Thing::File { content, .. }) => {
-                content.windows(12).any(|word| word.eq_ignore_ascii_case(b"objectformat"))
+    /// Whether a repository says in which format it is; and where its worktree is, if it says so.
+    fn settings(&mut self, dir: &Path) -> io::Result<(bool, Vec<PathBuf>)> {
+        let (mut two_formats, mut worktrees) = (false, Vec::new());
+        for name in ["config", "config.worktree"] {
+            let content = match self.look_small(&dir.join(name))? {
+                Some(Thing::File { content, .. }) => content,
+                other => {
+                    two_formats |= other.is_some();
+                    continue;
+                }
+            };
+            two_formats |= content.windows(12).any(|word| word.eq_ignore_ascii_case(b"objectformat"));
+            for worktree in content.split(|byte| *byte == b'\n').filter_map(super::config::worktree).take(MOST_DEEP) {
+                if let Leads::Inside(there) = leads(self.workspace, &dir.join(worktree)) {
+                    worktrees.push(there);
+                }
             }
-            config => config.is_some(),
-        })
+        }
+        Ok((two_formats, worktrees))
     }
+}
+
+/// A path in a worktree, without the `.` and `..` in it, if it stays in the workspace.
+fn inside(worktree: &Path, named: &Path) -> Option<PathBuf> {
+    let mut path = worktree.to_owned();
+    for part in named.components() {
+        match part {
+            Component::Normal(part) => path.push(part),
+            Component::CurDir => {}
+            Component::ParentDir if path.pop() => {}
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    (!path.as_os_str().is_empty()).then_some(path)
+}
+
+/// Reads an index in the formats that it may have.
+fn says(content: &[u8], which: Which) -> (Told, Vec<PathBuf>) {
+    let (mut all, mut paths) = (Told::default(), Vec::new());
+    for hash in &HASHES[..if which.two_formats { 2 } else { 1 }] {
+        let told = submodules(content, *hash, which.all, &mut |path| {
+            // More could not be looked for.
+            if paths.len() < super::reading::MOST_LOOKS {
+                paths.push(PathBuf::from(OsStr::from_bytes(path)));
+            }
+        });
+        let better = told.understood && !all.understood;
+        if better || all.shared.is_none() {
+            all.shared = told.shared;
+        }
+        all.nameless |= told.nameless;
+        all.understood |= told.understood;
+    }
+    (all, paths)
 }

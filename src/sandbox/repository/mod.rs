@@ -3,16 +3,17 @@
 //!
 //! ```text
 //!  hold ────► Snapshot of the workspace ◄── find: the git directories, all that `git status` goes into
-//!               │                             └── index: the submodules that git knows
+//!               │                             └── index: the submodules that git knows (reading: not too much of it)
 //!  release ─► settle: what was there is as it was · what is new is tame (config: only what git itself writes)
+//!               │           · an index that is not understood is the one before, or none
 //!               └── thing: files, links and directories, by the workspace's handle
 //! ```
 //!
 //! In a git directory `hooks` and `config` are looked after, and what leads git to others. The workspace's own also stays
 //! what git takes for a repository: else it would take the workspace itself for one, and read its `config`.
 //!
-//! Several commands may work in one workspace at a time. What the first one found is what the last one leaves; so none of
-//! them can make another's handiwork look like the way it always was.
+//! Several commands may work in one workspace at a time, or in one that lies in another's (nested). What the first one
+//! found is what the last one leaves; so none of them can make another's handiwork look like the way it always was.
 //!
 //! Deliberately absent: repositories in the workspace that its own does not name as submodules, and what the user's own
 //! config or a link in its place leads to (`core.hooksPath`, `include.path`).
@@ -20,6 +21,8 @@
 mod config;
 mod find;
 mod index;
+mod nested;
+mod reading;
 mod snapshot;
 mod tame;
 #[cfg(test)]
@@ -37,6 +40,7 @@ use cap_std::fs::Dir;
 use serde::{Deserialize, Serialize};
 
 use self::find::{Indexes, Role, find};
+use self::reading::Reading;
 use self::snapshot::Snapshot;
 
 /// What is looked after in a git directory: what is run, and what says what is run or where that is said.
@@ -55,6 +59,7 @@ pub(super) struct Repositories(Arc<Mutex<HashMap<Key, Watched>>>);
 struct Watched {
     commands: usize,
     before: Arc<Snapshot>,
+    workspace: Dir,
 }
 
 /// One command's part in it.
@@ -86,7 +91,7 @@ pub(super) struct Mount {
 /// What of a workspace's git directories is to be mounted; what is not there is passed over.
 pub(super) fn mounts(workspace: BorrowedFd<'_>) -> io::Result<Vec<Mount>> {
     let dir = Dir::from_std_file(File::from(workspace.try_clone_to_owned()?));
-    let found = find(&dir, MOST_MOUNTS, Indexes::Leave);
+    let found = find(&dir, MOST_MOUNTS, Indexes::Leave, &mut Reading::default());
     let mut mounts = Vec::new();
     for wanted in [Role::Top, Role::Inner] {
         for (dir, _) in found.dirs.iter().filter(|(_, role)| **role == wanted) {
@@ -113,7 +118,11 @@ impl Repositories {
         if let Some(watched) = all.get_mut(&key) {
             watched.commands += 1;
         } else {
-            all.insert(key, Watched { commands: 1, before: Arc::new(Snapshot::of(&dir)?) });
+            let mut before = Snapshot::of(&dir)?;
+            for other in all.values() {
+                before.agree(&dir, &other.before, &other.workspace)?;
+            }
+            all.insert(key, Watched { commands: 1, before: Arc::new(before), workspace: dir.try_clone()? });
         }
         Ok(Held { all: self.clone(), key, workspace: Some(dir) })
     }

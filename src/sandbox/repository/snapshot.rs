@@ -8,6 +8,7 @@ use cap_std::fs::{Dir, MetadataExt};
 
 use super::GUARDED;
 use super::find::{DOT_GIT, Found, Indexes, Role, find, is_bare, is_real_dir};
+use super::reading::Reading;
 use super::tame::{is_sample, is_tame, tame};
 use super::thing::{
     Leads, Thing, Things, ensure_dir, is_too_much, look, look_below, metadata, open_workspace, opened, remove,
@@ -17,7 +18,7 @@ use super::thing::{
 /// More git directories than are looked after in a workspace.
 const MOST: usize = 2000;
 /// More than a command makes. What is beyond is taken away unseen.
-const MOST_NEW: usize = 500;
+pub(super) const MOST_NEW: usize = 500;
 /// How often is looked again where something was taken away unseen.
 const PASSES: usize = 10;
 
@@ -25,29 +26,38 @@ const PASSES: usize = 10;
 const OBJECTS: [&str; 2] = ["objects", "refs"];
 const HEAD: &str = "HEAD";
 
+/// A directory, by its device and inode.
+pub(super) type Id = (u64, u64);
+
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    found: Found,
+    pub(super) found: Found,
+    /// The directories themselves, whatever their paths are.
+    pub(super) ids: BTreeMap<PathBuf, Id>,
     /// The guarded ones of all git directories.
-    things: Things,
+    pub(super) things: Things,
     /// Of the workspace's own repository what makes it one.
-    heads: Things,
+    pub(super) heads: Things,
     /// The directories on the way to it, with their modes.
     modes: BTreeMap<PathBuf, u32>,
 }
 
 impl Snapshot {
     pub(super) fn of(workspace: &Dir) -> io::Result<Self> {
-        let mut found = find(workspace, MOST, Indexes::Read);
+        let mut found = find(workspace, MOST, Indexes::Read, &mut Reading::default());
         if let Some(error) = found.error.take() {
             return Err(error);
         }
         if let Some(path) = found.excess.first() {
             return Err(too_much(path));
         }
-        let mut snapshot = Self { found, things: Things::new(), heads: Things::new(), modes: BTreeMap::new() };
+        let mut snapshot =
+            Self { found, ids: BTreeMap::new(), things: Things::new(), heads: Things::new(), modes: BTreeMap::new() };
         let dirs: Vec<_> = snapshot.found.dirs.iter().map(|(dir, role)| (dir.clone(), *role)).collect();
         for (dir, role) in dirs {
+            if let Some(id) = id(workspace, &dir)? {
+                snapshot.ids.insert(dir.clone(), id);
+            }
             for name in GUARDED {
                 look_at(workspace, &dir.join(name), role, &Things::new(), &mut snapshot.things)?;
             }
@@ -176,8 +186,9 @@ impl Snapshot {
     }
 
     fn tame_what_is_new(&self, workspace: &Dir, done: &mut Done) {
+        let mut reading = Reading::default();
         for pass in 1..=PASSES {
-            let now = find(workspace, self.found.looked + MOST_NEW, Indexes::ReadAgain(&self.found));
+            let now = find(workspace, self.found.looked + MOST_NEW, Indexes::ReadAgain(&self.found), &mut reading);
             for (path, (thing, to)) in &now.pointers {
                 let before = self.found.pointers.get(path);
                 let same = before.is_some_and(|(before, led)| before == thing && (led == to || *to == Leads::Nowhere));
@@ -191,16 +202,32 @@ impl Snapshot {
             for dir in new {
                 done.note(tame(workspace, dir));
             }
-            if now.excess.is_empty() && now.error.is_none() {
+            let odd: Vec<_> = now.odd.iter().filter(|(path, odd)| self.found.odd.get(*path) != Some(odd)).collect();
+            for (path, _) in &odd {
+                done.note(opened(workspace, path, &mut || self.put_back_index(workspace, path, !reading.is_over())));
+            }
+            if now.excess.is_empty() && now.error.is_none() && odd.is_empty() {
                 return;
             }
-            if pass == PASSES {
+            if pass == PASSES && (now.error.is_some() || !now.excess.is_empty()) {
                 done.note(Err(now.error.unwrap_or_else(|| too_much(Path::new(DOT_GIT)))));
             }
             for path in now.excess.iter().filter(|path| !self.knows_below(path)) {
                 done.note(opened(workspace, path, &mut || remove(workspace, path)).map(|()| true));
             }
         }
+    }
+
+    /// Without an index git takes all for deleted, and makes another. One that could not be read again is not put back:
+    /// nobody would look into its submodules.
+    fn put_back_index(&self, workspace: &Dir, path: &Path, may_be_read: bool) -> io::Result<bool> {
+        remove(workspace, path)?;
+        self.found
+            .kept
+            .get(path)
+            .filter(|_| may_be_read)
+            .map_or(Ok(()), |index| index.make(workspace, path))
+            .map(|()| true)
     }
 
     /// Whether something that is looked after lies there.
@@ -224,6 +251,10 @@ impl Done {
             Err(error) => drop(self.error.get_or_insert(error)),
         }
     }
+}
+
+pub(super) fn id(workspace: &Dir, dir: &Path) -> io::Result<Option<Id>> {
+    Ok(metadata(workspace, dir)?.map(|now| (now.dev(), now.ino())))
 }
 
 /// Of what belongs to another repository, samples are left out: there are many of them, and nobody runs them.

@@ -6,8 +6,8 @@ use std::path::Path;
 use cap_std::fs::Dir;
 
 use super::config::harmless;
-use super::find::{WORKTREES, line};
-use super::thing::{Leads, Thing, leads, look, names, opened, remove};
+use super::find::{MODULES, WORKTREES, is_real_dir, line};
+use super::thing::{Leads, Thing, leads, look, look_small, metadata, names, opened, remove};
 
 /// What a worktree's directory says of the one it belongs to.
 const OF_A_WORKTREE: &[u8] = b"../..";
@@ -57,8 +57,12 @@ fn hooks(workspace: &Dir, path: &Path, act: Do) -> io::Result<bool> {
 
 fn config(workspace: &Dir, dir: &Path, name: &str, act: Do) -> io::Result<bool> {
     let path = dir.join(name);
-    let stays = |worktree: &str| matches!(leads(workspace, &dir.join(worktree)), Leads::Inside(_));
-    match look(workspace, &path, None) {
+    let is_submodule = is_submodule(workspace, dir)?;
+    let stays = |worktree: &str| {
+        let there = leads(workspace, &dir.join(worktree));
+        is_submodule && matches!(there, Leads::Inside(path) if is_real_dir(workspace, &path).unwrap_or(false))
+    };
+    match look_small(workspace, &path) {
         Ok(None | Some(Thing::Directory { .. })) => Ok(false),
         Ok(Some(Thing::File { mode, content, .. })) => {
             let Some(kept) = harmless(&content, &stays) else { return Ok(false) };
@@ -72,10 +76,20 @@ fn config(workspace: &Dir, dir: &Path, name: &str, act: Do) -> io::Result<bool> 
     }
 }
 
+/// Whether it lies where git puts the directories of submodules; only for these it writes where their worktree is.
+fn is_submodule(workspace: &Dir, dir: &Path) -> io::Result<bool> {
+    for modules in dir.ancestors().skip(1).filter(|above| above.file_name().is_some_and(|name| name == MODULES)) {
+        if metadata(workspace, &modules.with_file_name("HEAD"))?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn common(workspace: &Dir, dir: &Path, act: Do) -> io::Result<bool> {
     let path = dir.join("commondir");
     let is_worktree = dir.parent().and_then(Path::file_name).is_some_and(|above| above == WORKTREES);
-    match look(workspace, &path, None) {
+    match look_small(workspace, &path) {
         Ok(None) => Ok(false),
         Ok(Some(Thing::File { content, .. })) if is_worktree && line(&content) == OF_A_WORKTREE => Ok(false),
         _ => take_out(workspace, &path, act).map(|()| true),

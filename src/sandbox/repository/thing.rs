@@ -15,6 +15,10 @@ use super::super::remove::remove_tree_at;
 /// More than any repository has in them; a command would not be run rather than run unwatched.
 const MOST_THINGS: usize = 5000;
 const MOST_BYTES: u64 = 16 * 1024 * 1024;
+/// All of them are added up after each file that is larger.
+const NOT_LARGE: usize = 16 * 1024;
+/// Git takes no larger file for one that says where a repository is, and writes no larger config.
+pub(super) const MOST_SMALL: u64 = 1024 * 1024;
 
 /// The rights without which its owner, if it is not root, cannot use a directory.
 pub(super) const OWNER: u32 = 0o700;
@@ -34,10 +38,10 @@ pub(super) enum Thing {
 }
 
 /// By this one sees that a file has not been written to since: nobody can set the time of the last change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Stamp {
     inode: (u64, u64),
-    size: u64,
+    pub(super) size: u64,
     changed: (i64, i64),
 }
 
@@ -117,6 +121,12 @@ pub(super) fn look(workspace: &Dir, path: &Path, before: Option<&Thing>) -> io::
     Ok(Some(Thing::File { mode, content: content.into(), stamp: Stamp::settled(&metadata) }))
 }
 
+/// The same of a file that is small if git has written it; one that is not is an error.
+pub(super) fn look_small(workspace: &Dir, path: &Path) -> io::Result<Option<Thing>> {
+    let large = metadata(workspace, path)?.is_some_and(|now| now.is_file() && now.size() > MOST_SMALL);
+    if large { Err(too_much(path)) } else { look(workspace, path, None) }
+}
+
 /// All that lies there and below, of whose names `wanted` approves.
 pub(super) fn look_below(
     workspace: &Dir,
@@ -127,8 +137,9 @@ pub(super) fn look_below(
 ) -> io::Result<()> {
     let Some(thing) = look(workspace, path, before.get(path))? else { return Ok(()) };
     let is_dir = thing.is_dir();
+    let is_large = matches!(&thing, Thing::File { content, .. } if content.len() > NOT_LARGE);
     into.insert(path.to_owned(), thing);
-    if into.len() > MOST_THINGS {
+    if into.len() > MOST_THINGS || (is_large && is_too_much(into)) {
         return Err(too_much(path));
     }
     if is_dir {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
+use super::super::index::tests::{gitlink, index};
 use super::super::{Repositories, Repository};
 use super::{bare, evil_config, git, nothing_runs_after, real, state_of};
 
@@ -147,4 +148,127 @@ fn more_than_can_be_looked_at_is_taken_away() {
         fs::remove_dir_all(entry.path()).unwrap();
     });
     assert!(state_of(&handle) == before);
+}
+
+/// A repository named by a gitlink that git itself would not write.
+fn named(ws: &std::path::Path, evil: &str, name: &str) {
+    git(ws, "init -q new");
+    git(&ws.join("new"), "commit -q --allow-empty -m 1");
+    fs::write(ws.join("new/.git/config"), evil).unwrap();
+    fs::remove_file(ws.join(".git/index")).unwrap();
+    fs::write(ws.join(".git/index"), index(2, &[gitlink(name)], b"")).unwrap();
+}
+
+#[test]
+fn submodules_are_found_by_every_name_and_index_that_git_understands() {
+    nothing_runs_after(
+        real,
+        &[
+            |ws, evil| named(ws, evil, "./new"),
+            |ws, evil| named(ws, evil, "new/../new"),
+            |ws, evil| named(ws, evil, "../ws/new"),
+            |ws, evil| named(ws, evil, ws.join("new").to_str().unwrap()),
+            // It leads elsewhere for git than for this process.
+            |ws, evil| {
+                named(ws, evil, "new");
+                fs::rename(ws.join(".git/index"), ws.join("i")).unwrap();
+                symlink("/proc/self/cwd/i", ws.join(".git/index")).unwrap();
+            },
+            // Git reads into what it takes for the sum at the end.
+            |ws, evil| {
+                named(ws, evil, "new");
+                let mut short = fs::read(ws.join(".git/index")).unwrap();
+                short[11] = 2;
+                short.truncate(short.len() - 20);
+                short.extend(&gitlink("x")[..64]);
+                fs::write(ws.join(".git/index"), short).unwrap();
+            },
+            // A submodule whose worktree is elsewhere.
+            |ws, evil| {
+                git(ws, "init -q elsewhere/new");
+                git(&ws.join("elsewhere/new"), "commit -q --allow-empty -m 1");
+                fs::write(ws.join("elsewhere/new/.git/config"), evil).unwrap();
+                git(ws, "init -q sub");
+                git(&ws.join("sub"), "commit -q --allow-empty -m 1");
+                git(ws, "add sub");
+                fs::write(ws.join("sub/.git/index"), index(2, &[gitlink("new")], b"")).unwrap();
+                git(&ws.join("sub"), "config core.worktree ../../elsewhere");
+            },
+        ],
+    );
+}
+
+#[test]
+fn an_index_that_is_not_understood_is_the_one_before() {
+    let (home, handle) = real();
+    let index = home.path().join("ws/.git/index");
+    let before = fs::read(&index).unwrap();
+    for evil in ["", "DIRC\0\0\0\x02\0\0\0\x09"] {
+        let held = Repositories::default().hold(&handle).unwrap();
+        fs::write(&index, evil).unwrap();
+        assert_eq!(held.release(), Repository::PutBack);
+        assert!(fs::read(&index).unwrap() == before);
+    }
+    // One that was so before is the user's.
+    fs::write(&index, "").unwrap();
+    let held = Repositories::default().hold(&handle).unwrap();
+    assert_eq!((held.release(), fs::read(&index).unwrap()), (Repository::Unchanged, Vec::new()));
+}
+
+#[test]
+fn indexes_of_any_size_and_number_are_not_read_for_ever() {
+    let (home, handle) = real();
+    let ws = home.path().join("ws");
+    let names: Vec<_> = (0..400).map(|number| format!("s{number:03}")).collect();
+    let large = fs::File::create(ws.join("large")).unwrap();
+    std::io::Write::write_all(&mut &large, b"DIRC\0\0\0\x02\xff\xff\xff\xff").unwrap();
+    for size in [1000 << 20, 60 << 20] {
+        large.set_len(size).unwrap();
+        let held = Repositories::default().hold(&handle).unwrap();
+        for name in &names {
+            bare(&ws.join(name).join(".git"), "[core]\n");
+            fs::hard_link(ws.join("large"), ws.join(name).join(".git/index")).unwrap();
+        }
+        let links: Vec<_> = names.iter().map(|name| gitlink(name)).collect();
+        fs::write(ws.join(".git/index"), index(2, &links, b"")).unwrap();
+        let limit = std::time::Duration::from_secs(20);
+        let begun = std::time::Instant::now();
+        assert_eq!(held.release(), Repository::PutBack);
+        assert!(begun.elapsed() < limit, "{:?}", begun.elapsed());
+        assert!(names.iter().all(|name| !ws.join(name).join(".git/index").exists()));
+    }
+    // Before a command it is not run.
+    large.set_len(1000 << 20).unwrap();
+    fs::rename(ws.join("large"), ws.join(".git/index")).unwrap();
+    let error = Repositories::default().hold(&handle).err().unwrap().to_string();
+    assert!(error.contains("too much in .git/index"), "{error}");
+}
+
+#[test]
+fn large_files_in_the_place_of_small_ones_are_taken_away_unread() {
+    let (home, handle) = real();
+    let ws = home.path().join("ws");
+    let links: Vec<_> = (0..300).map(|number| gitlink(&format!("s{number:03}"))).collect();
+    let large = fs::File::create(ws.join("large")).unwrap();
+    for size in [1 << 20, 16 << 20] {
+        let held = Repositories::default().hold(&handle).unwrap();
+        large.set_len(size).unwrap();
+        for number in 0..300 {
+            let sub = ws.join(format!("s{number:03}"));
+            fs::create_dir_all(&sub).unwrap();
+            fs::hard_link(ws.join("large"), sub.join(".git")).unwrap();
+            bare(&ws.join(format!(".git/modules/m{number}")), "");
+            fs::remove_file(ws.join(format!(".git/modules/m{number}/config"))).unwrap();
+            fs::hard_link(ws.join("large"), ws.join(format!(".git/modules/m{number}/config"))).unwrap();
+        }
+        fs::write(ws.join(".git/index"), index(2, &links, b"")).unwrap();
+        assert_eq!(held.release(), Repository::PutBack);
+        let left = (0..300).filter(|number| ws.join(format!("s{number:03}/.git")).exists()).count() as u64;
+        assert!(left * size <= 64 << 20, "{left}");
+        for number in 0..300 {
+            fs::remove_dir_all(ws.join(format!("s{number:03}"))).unwrap();
+            // More than are looked at have been taken away already.
+            let _ = fs::remove_dir_all(ws.join(format!(".git/modules/m{number}")));
+        }
+    }
 }

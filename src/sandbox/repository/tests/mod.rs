@@ -1,6 +1,7 @@
 //! What commands do to repositories, and what is left of it. `inner` is about those that belong to others.
 
 mod inner;
+mod nested;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
