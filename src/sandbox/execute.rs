@@ -31,6 +31,9 @@ const DRAIN: Duration = Duration::from_millis(500);
 /// which ends the command as well.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A command's supervisor is in its group.
+const SUPERVISOR: u64 = 1;
+
 /// What a command may print in all, each byte of which the service has to read: a thousand times what is kept of it,
 /// and no build is so talkative.
 const MOST_PRINTED: u64 = 256 * 1024 * 1024;
@@ -195,7 +198,7 @@ impl Sandbox {
     /// What a command's group bounds. The supervisor notices sooner, and knows which limit it was.
     fn bounds(&self) -> Bounds {
         let Limits { memory, disk, processes, .. } = self.settings.limits;
-        Bounds { memory: memory.saturating_add(memory.min(disk)), processes: processes + PROCESSES_UNSEEN }
+        Bounds { memory: memory.saturating_add(memory.min(disk)), processes: processes + PROCESSES_UNSEEN + SUPERVISOR }
     }
 
     /// Puts the program's name in, and says so where it exists but is not shown.

@@ -29,32 +29,40 @@ pub(in super::super) struct Usage {
 pub(in super::super) struct Meter {
     group: OwnedFd,
     begin: Usage,
+    /// The processor time of this process is not what is asked for.
+    without_me: bool,
 }
 
 impl Meter {
     /// Of a group's directory.
     pub(in super::super) fn new(group: OwnedFd) -> io::Result<Self> {
         let begin = total(group.as_fd())?;
-        Ok(Self { group, begin })
+        Ok(Self { group, begin, without_me: false })
     }
 
     pub(super) fn directory_fd(&self) -> BorrowedFd<'_> {
         self.group.as_fd()
     }
 
+    /// Takes this process, which is in the group, out of its account.
+    pub(in super::super) fn leave_out_this_process(&mut self) {
+        self.without_me = true;
+    }
+
     /// What has been used since.
     pub(in super::super) fn usage(&self) -> io::Result<Usage> {
         let now = total(self.group.as_fd())?;
+        let mine = if self.without_me { processor_time() } else { Duration::ZERO };
         Ok(Usage {
-            cpu: now.cpu.saturating_sub(self.begin.cpu),
+            cpu: now.cpu.saturating_sub(self.begin.cpu).saturating_sub(mine),
             processes: now.processes,
             oom_kills: now.oom_kills.saturating_sub(self.begin.oom_kills),
             forks_refused: now.forks_refused.saturating_sub(self.begin.forks_refused),
         })
     }
 
-    /// Moves a process into the group; 0 is the caller. To be born in it is cheaper: while one moves, the kernel lets no
-    /// other process come or go, and on a machine with many processors to stop them takes its time.
+    /// Moves a process into the group.
+    #[cfg(test)]
     pub(in super::super) fn enter(&self, pid: i32) -> io::Result<()> {
         write(self.group.as_fd(), "cgroup.procs", &pid.to_string())
     }
@@ -63,6 +71,12 @@ impl Meter {
     pub(in super::super) fn kill(&self) -> io::Result<()> {
         write(self.group.as_fd(), "cgroup.kill", "1")
     }
+}
+
+/// What this process has used so far: it was forked when the account began.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// Whether anybody is alive in it.

@@ -3,7 +3,7 @@
 //! ```text
 //!  <the service's own group>            found by place.rs, which also says why there is none
 //!    ├── codex-agent-…-service          the service itself, only if controllers are to be had: none may be beside them
-//!    ├── codex-agent-…-0  ◄── lease ──  a command, which enters before it becomes the program
+//!    ├── codex-agent-…-0  ◄── lease ──  a command and its supervisor, which is born into it
 //!    └── codex-agent-…-1                waits in the pool: to make one costs more than to use it again
 //! ```
 //!

@@ -55,8 +55,6 @@ impl Place {
     pub(super) fn bound(&self, group: &Path, bounds: Bounds) -> io::Result<()> {
         if self.controllers.memory {
             fs::write(group.join("memory.max"), bounds.memory.to_string())?;
-            // Of a command whose memory is at an end nothing useful is left.
-            fs::write(group.join("memory.oom.group"), "1")?;
             // Not on a kernel without swap.
             let _ = fs::write(group.join("memory.swap.max"), "0");
         }
@@ -233,9 +231,7 @@ mod tests {
         let group = dir.path().join("g");
         fs::create_dir(&group).unwrap();
         alone.bound(&group, Bounds { memory: 1000, processes: 9 }).unwrap();
-        for (file, text) in
-            [("memory.max", "1000"), ("memory.swap.max", "0"), ("memory.oom.group", "1"), ("pids.max", "9")]
-        {
+        for (file, text) in [("memory.max", "1000"), ("memory.swap.max", "0"), ("pids.max", "9")] {
             assert_eq!(fs::read_to_string(group.join(file)).unwrap(), text, "{file}");
         }
         let (_dir, beside, written) = place("memory pids\n", "", &format!("{me}1\n"));

@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
-use super::super::cgroup::Meter;
 use super::super::spec::{EXEC, Job, Spec};
 use super::ready::Ready;
 use super::{Failure, exit, last_errno, privileges, probe, root, step};
@@ -21,8 +20,6 @@ pub(super) struct Handles {
     pub directory: OwnedFd,
     pub stdout: OwnedFd,
     pub stderr: OwnedFd,
-    /// Of the control group that it is to be in.
-    pub meter: Option<Meter>,
 }
 
 /// Puts up the walls and becomes the program. Nothing comes back from here but a failure; the caller has the memory of
@@ -36,10 +33,6 @@ pub(super) fn become_command(
     step("lifeline", rustix::process::set_parent_process_death_signal(Some(Signal::KILL)))?;
     if rustix::process::getppid() != Some(parent) {
         return Err(Failure::new("lifeline", "the supervisor is gone".to_owned()));
-    }
-    if let Some(meter) = &handles.meter {
-        // Not fatal: a group is no wall, and what is not in it is watched as well.
-        let _ = meter.enter(0);
     }
     privileges::go_last(ready.proc())?;
     step("session", rustix::process::setsid())?;

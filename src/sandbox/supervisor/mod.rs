@@ -37,7 +37,7 @@ mod temporary;
 mod watch;
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -100,19 +100,31 @@ struct Forked {
     process: OwnedFd,
 }
 
-/// Forks; `None` in the child. With namespaces it is born into those that a process cannot enter later.
-fn fork(walls: Walls) -> Result<Option<Forked>, Failure> {
+/// Forks; `None` in the child. With namespaces it is born into those that a process cannot enter later, and into the control
+/// group, if there is one: to move there the kernel would have all other processes wait.
+fn fork(walls: Walls, group: Option<BorrowedFd<'_>>) -> Result<Option<Forked>, Failure> {
     let namespaces = if walls.namespaces { libc::CLONE_NEWUSER | libc::CLONE_NEWPID } else { 0 };
-    let flags = namespaces | libc::CLONE_PIDFD | libc::SIGCHLD;
     let mut process: libc::c_int = -1;
-    // SAFETY: without a stack and without shared memory this is a fork. The process has one thread, so the child may do
-    // whatever it could do. The kernel writes one descriptor to where the third argument points.
-    let pid = unsafe {
-        let (flags, none) = (libc::c_long::from(flags), std::ptr::null::<libc::c_void>());
-        libc::syscall(libc::SYS_clone, flags, none, &raw mut process, none, none)
+    let pid = if let Some(group) = group {
+        // SAFETY: of a C struct of numbers, all zero is a value.
+        let mut wanted: libc::clone_args = unsafe { std::mem::zeroed() };
+        wanted.flags = u64::from((namespaces | libc::CLONE_PIDFD).unsigned_abs()) | CLONE_INTO_CGROUP;
+        wanted.pidfd = (&raw mut process).addr() as u64;
+        wanted.exit_signal = u64::from(libc::SIGCHLD.unsigned_abs());
+        wanted.cgroup = u64::from(group.as_raw_fd().unsigned_abs());
+        // SAFETY: as below; the kernel reads as many bytes of the struct as it is told.
+        unsafe { libc::syscall(libc::SYS_clone3, &raw const wanted, size_of::<libc::clone_args>()) }
+    } else {
+        let flags = libc::c_long::from(namespaces | libc::CLONE_PIDFD | libc::SIGCHLD);
+        let none = std::ptr::null::<libc::c_void>();
+        // SAFETY: without a stack and without shared memory this is a fork. The process has one thread, so the child may do
+        // whatever it could do. The kernel writes one descriptor to where it is told to.
+        unsafe { libc::syscall(libc::SYS_clone, flags, none, &raw mut process, none, none) }
     };
     let what = if walls.namespaces { "namespaces" } else { "fork" };
     match pid {
+        // A container's runtime may refuse this call and not the other, and a group may have been taken away.
+        -1 if group.is_some() => fork(walls, None),
         -1 => Err(Failure::of(what, "clone", last_errno())),
         0 => Ok(None),
         pid => {
@@ -123,6 +135,9 @@ fn fork(walls: Walls) -> Result<Option<Forked>, Failure> {
         }
     }
 }
+
+/// From `linux/sched.h`.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// How it came to its end.
 #[derive(Clone, Copy)]
@@ -147,11 +162,15 @@ fn supervise(ready: &mut Ready, head: Head, temporary: Option<Directory>) -> io:
     let group_too: Vec<BorrowedFd<'_>> = group.iter().map(AsFd::as_fd).collect();
     privileges::close_all_but(&[&ready.handles()[..], &mine, &group_too].concat())?;
     // It comes on top of what is watched anyway.
-    let meter = group.and_then(|group| Meter::new(group).ok());
+    let mut meter = group.and_then(|group| Meter::new(group).ok());
+    if let Some(meter) = &mut meter {
+        meter.leave_out_this_process();
+    }
     let control = UnixStream::from(control);
     let order: Order = wire::receive(&control)?;
     let spec = ready.spec(order, temporary.as_ref().map(Directory::path));
-    let report = run(&spec, ready, Handles { workspace, directory, stdout, stderr, meter }, &control);
+    let handles = Handles { workspace, directory, stdout, stderr };
+    let report = run(&spec, ready, handles, meter.as_ref(), &control);
     if let Some(temporary) = temporary {
         // The steward looks, too.
         let _ = temporary.clear();
@@ -159,7 +178,13 @@ fn supervise(ready: &mut Ready, head: Head, temporary: Option<Directory>) -> io:
     wire::send(&control, &report.unwrap_or_else(Report::from))
 }
 
-fn run(spec: &Spec, ready: &Ready, handles: Handles, control: &UnixStream) -> Result<Report, Failure> {
+fn run(
+    spec: &Spec,
+    ready: &Ready,
+    handles: Handles,
+    meter: Option<&Meter>,
+    control: &UnixStream,
+) -> Result<Report, Failure> {
     let deadline = Instant::now() + spec.timeout;
     let keeps = if spec.walls.namespaces {
         namespaces::enter(spec, ready, handles.workspace.as_fd())?;
@@ -174,16 +199,15 @@ fn run(spec: &Spec, ready: &Ready, handles: Handles, control: &UnixStream) -> Re
     }
     let pid = start(spec, ready, &handles);
     // The pipes are the command's alone, so that their end is its end.
-    let Handles { meter, stdout, stderr, .. } = handles;
-    drop((stdout, stderr));
-    let mut supervised = Supervised { pid: None, keeps, meter: meter.as_ref(), status: None };
+    drop(handles);
+    let mut supervised = Supervised { pid: None, keeps, meter, status: None };
     let cause = pid.and_then(|pid| {
         supervised.pid = Some(pid);
         supervised.wait(spec, control, deadline, pid)
     });
     supervised.end();
     // Whom the kernel ended for its memory has ended by itself, to look at it.
-    let no_memory = meter.as_ref().and_then(|meter| meter.usage().ok()).is_some_and(|usage| usage.oom_kills > 0);
+    let no_memory = meter.and_then(|meter| meter.usage().ok()).is_some_and(|usage| usage.oom_kills > 0);
     let cause = cause.map(|cause| match cause {
         Cause::Itself if no_memory => Cause::Limit(Limit::Memory),
         other => other,
@@ -323,8 +347,6 @@ impl Supervised<'_> {
         }
         loop {
             if self.keeps == Keeps::Nothing {
-                // Both: whoever could not enter the group, or was faster than a list is read.
-                let _ = self.meter.map(Meter::kill);
                 watch::kill_descendants();
             }
             match rustix::process::wait(WaitOptions::empty()) {

@@ -79,11 +79,10 @@ const NEVER_HERE: &[c_long] =
 #[cfg(not(target_arch = "x86_64"))]
 const NEVER_HERE: &[c_long] = &[];
 
-/// Answered as by a kernel that does not have them, so that programs take the older way. `clone3` hides its flags from
+/// Answered as by a kernel that does not have them, so that programs take the older way, as for `clone3`, which hides its flags from
 /// a filter, `openat2` the mode of a new file; `io_uring` would make calls that no filter sees; the memory of a file
 /// without a name would be on nobody's account.
 const UNKNOWN: &[c_long] = &[
-    libc::SYS_clone3,
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
@@ -203,7 +202,9 @@ pub(super) fn filters(walls: Walls, network: Network) -> Result<Filters> {
     let own = |number: &c_long| of_files.contains(number) || walls.namespaces && SUPERVISORS.contains(number);
     let commands: Rules = rules.extract_if(.., |number, _| own(number)).collect();
     let stewards = vec![compile(rules, libc::EPERM)?, compile(unknown, libc::ENOSYS)?, foreign_numbers()];
-    let commands = if commands.is_empty() { Vec::new() } else { vec![compile(commands, libc::EPERM)?] };
+    // A steward needs this one, to have a supervisor born into a group.
+    let clone3 = Rules::from([(libc::SYS_clone3, Vec::new())]);
+    let commands = vec![compile(commands, libc::EPERM)?, compile(clone3, libc::ENOSYS)?];
     Ok(Filters { stewards, commands })
 }
 

@@ -128,7 +128,7 @@ impl Steward {
         let kept = self.repositories.hold(&head.handles.workspace).map_err(failed)?;
         let temporary = self.temporary.as_mut().map(Temporary::give).transpose();
         let temporary = temporary.map_err(|error| Failure::new("temporary", error.to_string()))?;
-        match fork(ready.walls()) {
+        match fork(ready.walls(), head.handles.group.as_ref().map(AsFd::as_fd)) {
             Ok(Some(supervisor)) => Ok((supervisor, kept, temporary, overdue)),
             Ok(None) => live(ready, head, temporary),
             Err(failure) => {
