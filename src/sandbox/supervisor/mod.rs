@@ -32,6 +32,7 @@ mod processes;
 mod ready;
 mod root;
 mod seccomp;
+mod shared;
 mod steward;
 mod temporary;
 mod watch;

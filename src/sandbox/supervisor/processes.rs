@@ -122,11 +122,21 @@ fn parse(stat: &str) -> Option<Usage> {
     })
 }
 
-/// A process's part of the memory it shares with others, in bytes.
-pub(super) fn proportional(proc: &Path, pid: i32) -> Option<u64> {
+/// A process's part of the memory that it has in its tables, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    pub all: u64,
+    /// Of that, what is shared without a file.
+    pub shared: u64,
+}
+
+pub(super) fn proportional(proc: &Path, pid: i32) -> Option<Part> {
     let text = fs::read_to_string(proc.join(pid.to_string()).join("smaps_rollup")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+    let bytes = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+    };
+    Some(Part { all: bytes("Pss:")?, shared: bytes("Pss_Shmem:").unwrap_or(0) })
 }
 
 /// What a process and the children it has waited for have written to disk, or would have if it had not been removed again
@@ -166,7 +176,7 @@ mod tests {
         let (proc, me) = (Path::new("/proc"), rustix::process::getpid().as_raw_nonzero().get());
         let usage = usage(proc, me).unwrap();
         assert!(usage.threads > 0 && usage.pages > 0);
-        assert!(proportional(proc, me).unwrap() > 0);
+        assert!(proportional(proc, me).unwrap().all > 0);
         assert!(numbers(proc).contains(&me));
         written(proc, me).unwrap().unwrap();
     }

@@ -18,6 +18,7 @@ use super::super::spec::Spec;
 use super::account::{Entry, Ledger};
 use super::disk::Disk;
 use super::processes::{Processes, Usage, proportional, usage, written};
+use super::shared::Shared;
 
 pub(super) use super::processes::kill_descendants;
 
@@ -44,6 +45,7 @@ pub(super) struct Watch<'a> {
     /// What was written was over its limit at the last look.
     heavy: bool,
     disk: Disk,
+    shared: Shared,
 }
 
 impl<'a> Watch<'a> {
@@ -65,6 +67,7 @@ impl<'a> Watch<'a> {
             told: HashMap::new(),
             heavy: false,
             disk: Disk::new(places, spec.limits.disk),
+            shared: Shared::new(),
         }
     }
 
@@ -84,17 +87,9 @@ impl<'a> Watch<'a> {
         if std::mem::replace(&mut self.late, late) && late {
             return Some(Limit::Cpu);
         }
-        let proc = &self.processes.proc;
-        let shared = if self.spec.walls.namespaces { segments() } else { 0 };
-        let resident = shared + processes.values().map(|usage| usage.pages * PAGE).sum::<u64>();
-        // What processes share was counted for each of them: only now it is worth to ask for each one's part, and only of
-        // a few. To tell, the kernel waits for a lock of each process, and a crowd of them can make that take minutes.
-        if resident > limits.memory {
-            let few = processes.len() <= ASKED;
-            let parts = || processes.keys().map(|pid| proportional(proc, *pid)).sum::<Option<u64>>();
-            if !few || parts().is_none_or(|parts| shared + parts > limits.memory) {
-                return Some(Limit::Memory);
-            }
+        let segments = if self.spec.walls.namespaces { segments() } else { 0 };
+        if self.memory_of(&processes, segments) > limits.memory {
+            return Some(Limit::Memory);
         }
         let heavy = self.written(&processes) > limits.disk;
         let heavy = std::mem::replace(&mut self.heavy, heavy) && heavy;
@@ -110,6 +105,26 @@ impl<'a> Watch<'a> {
             (usage.cpu > limits.cpu, Limit::Cpu),
         ];
         noticed.into_iter().find_map(|(over, limit)| over.then_some(limit))
+    }
+
+    /// The memory of all, in bytes; exact only where it comes near the limit.
+    fn memory_of(&self, processes: &HashMap<i32, Usage>, segments: u64) -> u64 {
+        let resident = segments + processes.values().map(|usage| usage.pages * PAGE).sum::<u64>();
+        if resident + self.shared.grown() <= self.spec.limits.memory {
+            return resident;
+        }
+        // What processes share was counted for each of them: only now it is worth to ask for each one's part, and only of
+        // a few. To tell, the kernel waits for a lock of each process, and a crowd of them can make that take minutes.
+        let proc = &self.processes.proc;
+        let shared = self.shared.of(proc, processes.keys());
+        let parts = || processes.keys().map(|pid| proportional(proc, *pid)).collect::<Option<Vec<_>>>();
+        match (processes.len() <= ASKED).then(parts).flatten() {
+            Some(parts) => {
+                let seen = parts.iter().map(|part| part.shared).sum::<u64>();
+                segments + parts.iter().map(|part| part.all).sum::<u64>() + shared.saturating_sub(seen)
+            }
+            None => resident.max(shared),
+        }
     }
 
     /// The processor time of all, those included that have ended.
