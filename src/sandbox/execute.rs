@@ -36,7 +36,7 @@ const SUPERVISOR: u64 = 1;
 
 /// What a command may print in all, each byte of which the service has to read: a thousand times what is kept of it,
 /// and no build is so talkative.
-const MOST_PRINTED: u64 = 256 * 1024 * 1024;
+pub const MOST_PRINTED: u64 = 256 * 1024 * 1024;
 
 /// What is to be run, and within which bounds.
 #[derive(Debug)]

@@ -37,7 +37,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 pub use capture::Captured;
-pub use execute::{Command, ExecuteError, Execution};
+pub use execute::{Command, ExecuteError, Execution, MOST_PRINTED};
 pub use limits::{Limit, Limits};
 pub use repository::Repository;
 pub use selftest::StartError;

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::workspace::Workspace;
 use super::{Toolbox, failure};
 use crate::domain::{Json, millis};
-use crate::sandbox::{Command, Execution, Limit, Limits, Repository};
+use crate::sandbox::{Command, Execution, Limit, Limits, MOST_PRINTED, Repository};
 
 pub(super) const NAME: &str = "run_command";
 
@@ -99,7 +99,7 @@ fn output(execution: Execution, timeout: Duration, limits: &Limits) -> Output {
     let Execution { returncode, limit, stopped, stdout, stderr, took, repository } = execution;
     let failed = returncode != 0;
     let said = || LIMITS_SAID.iter().find(|(text, _)| stderr.text.contains(text)).map(|(_, limit)| *limit);
-    let limit = limit.or_else(|| said().filter(|_| failed && !stopped));
+    let limit = limit.or_else(|| child(returncode)).or_else(|| said().filter(|_| failed && !stopped));
     let refused = || DENIALS_SAID.iter().any(|text| stderr.text.contains(text) || stdout.text.contains(text));
     let mut messages = Vec::new();
     if let Some(limit) = limit {
@@ -123,6 +123,15 @@ fn output(execution: Execution, timeout: Duration, limits: &Limits) -> Output {
         stdout: stdout.text,
         stderr: stderr.text,
         duration_ms: millis(took),
+    }
+}
+
+/// How a shell says that a limit ended what it ran: 128 and the signal's number.
+fn child(returncode: i32) -> Option<Limit> {
+    match returncode - 128 {
+        libc::SIGXCPU => Some(Limit::Cpu),
+        libc::SIGXFSZ => Some(Limit::FileSize),
+        _ => None,
     }
 }
 
@@ -164,6 +173,6 @@ fn over(limit: Limit, timeout: Duration, limits: &Limits) -> String {
         Limit::Processes => format!("over the limit of {} processes and threads (CMD_MAX_PROCESSES)", limits.processes),
         Limit::FileSize => format!("over the limit of {} bytes for a file (CMD_MAX_FILE_SIZE)", limits.file_size),
         Limit::Disk => format!("over the limit of {} bytes written to disk (CMD_MAX_DISK)", limits.disk),
-        Limit::Output => "over the limit of what a command may print".to_owned(),
+        Limit::Output => format!("over the limit of {MOST_PRINTED} bytes that a command may print at all"),
     }
 }

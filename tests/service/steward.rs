@@ -106,6 +106,34 @@ async fn a_shared_repository_is_put_back_as_it_was() {
     }
 }
 
+/// Runs git outside, as the repository's owner.
+#[expect(clippy::disallowed_methods, reason = "what an owner does is done without the service")]
+fn git(at: &std::path::Path, words: &[&str]) {
+    let who = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "protocol.file.allow=always"];
+    let done = std::process::Command::new("git").arg("-C").arg(at).args(who).args(words).output().unwrap();
+    assert!(done.status.success(), "git {words:?}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[tokio::test]
+async fn git_brings_submodules_up_to_date() {
+    for calls in KINDS {
+        let home = Home::new();
+        let (code, library) = (home.code(), home.code().join("lib"));
+        std::fs::create_dir_all(&library).unwrap();
+        git(&library, &["init", "-q"]);
+        git(&library, &["commit", "-q", "--allow-empty", "-m", "x"]);
+        git(&code, &["init", "-q"]);
+        git(&code, &["submodule", "--quiet", "add", "./lib", "sub"]);
+        let config = std::fs::read_to_string(code.join(".git/modules/sub/config")).unwrap();
+        let service = service(home, calls, &[]).await;
+        let updated = result(&service, "git submodule update").await;
+        assert_eq!(updated["returncode"], 0, "{updated}");
+        let evil = result(&service, "git config -f .git/modules/sub/config core.fsmonitor evil").await;
+        assert!(evil["message"].to_string().contains("undone"), "{evil}");
+        assert_eq!(std::fs::read_to_string(code.join(".git/modules/sub/config")).unwrap(), config);
+    }
+}
+
 #[tokio::test]
 async fn a_small_limit_of_open_files_is_the_commands_alone() {
     for calls in KINDS {

@@ -93,17 +93,14 @@ pub(super) fn mounts(workspace: BorrowedFd<'_>) -> io::Result<Vec<Mount>> {
     let dir = Dir::from_std_file(File::from(workspace.try_clone_to_owned()?));
     let found = find(&dir, MOST_MOUNTS, Indexes::Leave, &mut Reading::default());
     let mut mounts = Vec::new();
-    for wanted in [Role::Top, Role::Inner] {
-        for (dir, _) in found.dirs.iter().filter(|(_, role)| **role == wanted) {
-            if wanted == Role::Top && !dir.as_os_str().is_empty() {
-                mounts.push(Mount { path: dir.clone(), read_only: false });
-            }
-            mounts.extend(GUARDED.iter().map(|name| Mount { path: dir.join(name), read_only: true }));
+    // Git itself writes the config of submodules when it brings them up to date, what it was before: that is put back only.
+    for dir in found.dirs.iter().filter_map(|(dir, role)| (*role == Role::Top).then_some(dir)) {
+        if !dir.as_os_str().is_empty() {
+            mounts.push(Mount { path: dir.clone(), read_only: false });
         }
-        if wanted == Role::Top {
-            mounts.extend(found.pointers.keys().map(|path| Mount { path: path.clone(), read_only: true }));
-        }
+        mounts.extend(GUARDED.iter().map(|name| Mount { path: dir.join(name), read_only: true }));
     }
+    mounts.extend(found.pointers.keys().map(|path| Mount { path: path.clone(), read_only: true }));
     mounts.truncate(MOST_MOUNTS);
     Ok(mounts)
 }

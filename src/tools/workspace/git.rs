@@ -14,6 +14,9 @@ const SETTINGS: [&str; 3] = ["config", "config.worktree", "commondir"];
 
 const HOOKS: &str = "hooks";
 
+/// What tells git that a directory is one.
+const HEAD: &str = "HEAD";
+
 const DOT_GIT: &str = ".git";
 
 /// Below these in a git directory names are the names of branches, and a branch may be called `config`.
@@ -27,15 +30,30 @@ pub(super) fn is_guarded_by_name(path: &Path) -> bool {
         || (0..parts.len()).filter(|at| is_dot_git(&parts[*at])).any(|at| {
             let inside = &parts[at + 1..];
             let named = inside.first().is_some_and(|first| NAMES.iter().any(|name| is(first, name)));
-            !named && !telling(inside).is_empty()
+            let is_head = inside.last().is_some_and(|last| is(last, HEAD));
+            !named && (is_head || !telling(inside).is_empty())
         })
+}
+
+/// Whether something in a path is a repository's own, so that no task may work there.
+pub(super) fn is_in_a_git_dir(path: &Path) -> bool {
+    normal(path).iter().any(|part| is(part, DOT_GIT))
 }
 
 /// Whether `path` below `root` is such a file of a repository that is not called `.git`: a bare one, or one that a `.git`
 /// link or file elsewhere points to.
 pub(super) fn is_guarded_by_neighbours(root: &Dir, path: &Path) -> bool {
     let parts = normal(path);
-    telling(&parts).into_iter().any(|at| is_git_dir(root, &parts[..at].iter().collect::<PathBuf>()))
+    let dir = |at: usize| parts[..at].iter().collect::<PathBuf>();
+    telling(&parts).into_iter().any(|at| is_git_dir(root, &dir(at)))
+        || (0..parts.len()).any(|at| becomes_git_dir(root, &dir(at), parts[at], at + 1 == parts.len()))
+}
+
+/// Whether a directory becomes one with this name in it: a command may have left all the rest of it there, and a `config`.
+fn becomes_git_dir(root: &Dir, path: &Path, name: &OsStr, is_last: bool) -> bool {
+    let missing = [(HEAD, true), ("commondir", true), ("objects", false), ("refs", false)];
+    let fills = missing.iter().any(|(what, file)| is(name, what) && *file == is_last);
+    fills && !is_git_dir(root, path) && would_be_git_dir(root, path, Some(name))
 }
 
 /// The path without `.` and `..`, by its words alone: where it leads if none of its directories is a link.
@@ -61,8 +79,14 @@ fn telling(parts: &[&OsStr]) -> Vec<usize> {
 
 /// As git itself recognises one: it has a `HEAD`, and either objects and refs or the place where they are.
 fn is_git_dir(root: &Dir, path: &Path) -> bool {
-    let has = |name: &str| root.symlink_metadata(path.join(name)).is_ok();
-    has("HEAD") && (has("commondir") || (has("objects") && has("refs")))
+    would_be_git_dir(root, path, None)
+}
+
+/// The same, if it had this name in it as well.
+fn would_be_git_dir(root: &Dir, path: &Path, besides: Option<&OsStr>) -> bool {
+    let has =
+        |name: &str| besides.is_some_and(|besides| is(besides, name)) || root.symlink_metadata(path.join(name)).is_ok();
+    has(HEAD) && (has("commondir") || (has("objects") && has("refs")))
 }
 
 /// Some file systems take `.GIT` for `.git`, and so does git on them.
@@ -96,6 +120,8 @@ mod tests {
             ".git/worktrees/w/config.worktree",
             ".GIT/Config",
             ".git/refs/.git/config",
+            ".git/HEAD",
+            ".git/modules/x/HEAD",
         ] {
             assert!(is_guarded_by_name(Path::new(guarded)), "{guarded}");
         }

@@ -61,9 +61,12 @@ pub enum PathError {
     /// It says what git runs.
     #[error(
         "{0}: edit_file does not change what git runs (.git/hooks, .git/config, .git/config.worktree, .git/commondir, a \
-         .git that is a file): it would run later, outside the sandbox; read_file may read it"
+         .git that is a file), nor what makes a directory a repository (.git/HEAD): it would run later, outside the sandbox; read_file may read it"
     )]
     Guarded(String),
+    /// A task's workspace in a repository's own directory, where nothing would be guarded.
+    #[error("{0}: no task works in a .git directory: what it writes there would run later, outside the sandbox")]
+    InGit(String),
     /// The system denies it to the service's user.
     #[error("{0}: permission denied: the service's user has no right to this file or to a directory above it")]
     Denied(String),
@@ -99,6 +102,9 @@ impl Workspace {
         let root = Self { dir: dir.map_err(|error| io_error(&name, error))?, root: code_dir.to_owned() };
         let Some(below) = below else { return Ok(root) };
         let path = root.relative(below)?;
+        if git::is_in_a_git_dir(&path) {
+            return Err(PathError::InGit(below.to_owned()));
+        }
         let dir = root.dir.open_dir(&path).map_err(|error| io_error(below, error))?;
         Ok(Self { dir, root: code_dir.join(path) })
     }

@@ -119,12 +119,32 @@ fn it_may_be_read_and_the_rest_may_be_changed() {
 #[test]
 fn a_workspace_that_is_a_repository_itself_guards_its_own() {
     let (dir, _) = repository();
-    for below in [".git", "sub/.git", "bare"] {
-        let inside = Workspace::open(&dir.path().join("code"), Some(below)).unwrap();
-        assert!(matches!(inside.replace("config", b"x"), Err(PathError::Guarded(_))), "{below}");
-        assert!(matches!(inside.replace("hooks/x", b"x"), Err(PathError::Guarded(_))), "{below}");
-        inside.replace("info/exclude", b"x").unwrap();
+    let code = dir.path().join("code");
+    let inside = Workspace::open(&code, Some("bare")).unwrap();
+    assert!(matches!(inside.replace("config", b"x"), Err(PathError::Guarded(_))));
+    assert!(matches!(inside.replace("hooks/x", b"x"), Err(PathError::Guarded(_))));
+    inside.replace("info/exclude", b"x").unwrap();
+    for below in [".git", "sub/.git", ".git/hooks", "./.GIT/x", "sub/.git/modules"] {
+        assert!(matches!(Workspace::open(&code, Some(below)), Err(PathError::InGit(_))), "{below}");
     }
-    let hooks = Workspace::open(&dir.path().join("code"), Some(".git/hooks")).unwrap();
-    assert!(matches!(hooks.replace("pre-commit", b"x"), Err(PathError::Guarded(_))));
+}
+
+#[test]
+fn the_last_piece_of_a_repository_is_not_an_edits_to_make() {
+    for last in ["HEAD", "objects/x", "refs/heads/x"] {
+        let (dir, workspace) = workspace();
+        for at in ["", "deep"] {
+            let at = dir.path().join("code").join(at);
+            for part in ["objects", "refs"].iter().filter(|part| !last.starts_with(**part)) {
+                std::fs::create_dir_all(at.join(part)).unwrap();
+            }
+            if last != "HEAD" {
+                std::fs::write(at.join("HEAD"), "ref: refs/heads/main").unwrap();
+            }
+        }
+        for path in [last.to_owned(), format!("deep/{last}")] {
+            assert!(matches!(workspace.replace(&path, b"x"), Err(PathError::Guarded(_))), "{path}");
+        }
+        workspace.replace(&format!("src/{last}"), b"x").unwrap();
+    }
 }
