@@ -7,6 +7,11 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long a look at the processes' maps may take. For each the kernel may wait for a lock, and a crowd that forks holds
+/// them all the time. What is not looked at is not counted: the next look begins elsewhere.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Of one command.
 #[derive(Debug)]
@@ -25,10 +30,11 @@ impl Shared {
         machines().saturating_sub(self.before)
     }
 
-    /// What of that may be these processes'.
+    /// What of that may be these processes', which come in no order.
     pub(super) fn of<'a>(&self, proc: &Path, pids: impl Iterator<Item = &'a i32>) -> u64 {
         let mut mapped: HashMap<String, u64> = HashMap::new();
-        for pid in pids {
+        let begun = Instant::now();
+        for pid in pids.take_while(|_| begun.elapsed() < LOOK) {
             let maps = fs::read_to_string(proc.join(pid.to_string()).join("maps")).unwrap_or_default();
             for (file, length) in maps.lines().filter_map(mapping) {
                 let longest = mapped.entry(file).or_default();

@@ -113,12 +113,16 @@ impl<'a> Watch<'a> {
         if resident + self.shared.grown() <= self.spec.limits.memory {
             return resident;
         }
-        // What processes share was counted for each of them: only now it is worth to ask for each one's part, and only of
-        // a few. To tell, the kernel waits for a lock of each process, and a crowd of them can make that take minutes.
+        let crowd = processes.len() > ASKED;
+        if crowd && resident > self.spec.limits.memory {
+            return resident;
+        }
         let proc = &self.processes.proc;
         let shared = self.shared.of(proc, processes.keys());
+        // What processes share was counted for each of them: only now it is worth to ask for each one's part, and only of
+        // a few. To tell, the kernel waits for a lock of each process, and a crowd of them can make that take minutes.
         let parts = || processes.keys().map(|pid| proportional(proc, *pid)).collect::<Option<Vec<_>>>();
-        match (processes.len() <= ASKED).then(parts).flatten() {
+        match (!crowd).then(parts).flatten() {
             Some(parts) => {
                 let seen = parts.iter().map(|part| part.shared).sum::<u64>();
                 segments + parts.iter().map(|part| part.all).sum::<u64>() + shared.saturating_sub(seen)
