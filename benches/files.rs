@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use codex_agent::domain::{Json, ToolCall};
+use codex_agent::domain::{Intent, Json, ToolCall};
 use codex_agent::sandbox::{self, Limits, Network, Requirement, Sandbox};
-use codex_agent::tools::{Policy, Settings, Toolbox};
+use codex_agent::tools::{Intentions, Policy, Settings, Toolbox};
 use tokio_util::sync::CancellationToken;
 
 /// Calls a round; the median of the rounds counts.
@@ -30,7 +30,7 @@ fn main() {
     let policy = Policy::load(None, true).unwrap();
     let call = |name: &str, arguments: serde_json::Value| {
         let call = ToolCall { name: name.to_owned(), arguments: Json::parse(&arguments.to_string()).unwrap() };
-        let done = runtime.block_on(toolbox.call(None, &call, &CancellationToken::new()));
+        let Ok(done) = runtime.block_on(toolbox.call(None, &call, None, &Nowhere, &CancellationToken::new()));
         assert!(done.result.as_str().contains("success"), "{}", done.result.as_str());
     };
     let patch = |from: &str, to: &str| {
@@ -65,6 +65,17 @@ fn main() {
     measure("policy", &mut |_| {
         policy.check(black_box("cargo test --lib"), black_box(&words)).unwrap();
     });
+}
+
+/// Only the edits themselves are measured.
+struct Nowhere;
+
+impl Intentions for Nowhere {
+    type Error = std::convert::Infallible;
+
+    async fn record(&self, _: Intent) -> Result<(), Self::Error> {
+        Ok(())
+    }
 }
 
 async fn toolbox(home: &Path) -> Toolbox {

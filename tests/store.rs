@@ -39,12 +39,12 @@ async fn claim(store: &Arc<dyn Store>, limit: u32) -> Vec<Claimed> {
 }
 
 fn step(iteration: u32, line: &str) -> Step {
-    Step { iteration, line: Some(line.into()), pending: None, usage: None, end: None, now: at(3) }
+    Step { iteration, line: Some(line.into()), pending: None, intent: None, usage: None, end: None, now: at(3) }
 }
 
 fn end() -> Step {
     let end = Some(Outcome::Succeeded { summary: Some("s".into()) });
-    Step { iteration: 0, line: None, pending: None, usage: None, end, now: at(4) }
+    Step { iteration: 0, line: None, pending: None, intent: None, usage: None, end, now: at(4) }
 }
 
 #[tokio::test]

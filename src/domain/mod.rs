@@ -8,6 +8,7 @@
 //!  task       Task, TaskState and the one function that changes it
 //!  step       the protocol with the brain: payloads out, replies in
 //!  iteration  one line of a task's record
+//!  intent     an edit that is about to be made
 //!  clock      time as an argument
 //!  hex        bytes as text
 //! ```
@@ -17,6 +18,7 @@
 mod clock;
 mod hex;
 mod id;
+mod intent;
 mod iteration;
 mod json;
 mod spec;
@@ -26,6 +28,7 @@ mod task;
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use hex::hex;
 pub use id::{InvalidTaskId, TaskId};
+pub use intent::{Intent, IntentError};
 pub(crate) use iteration::millis;
 pub use iteration::{Exchange, Line, LineError};
 pub use json::{Json, JsonError, MAX_DEPTH};

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use super::machine::{Event, IllegalEvent, Machine, Phase};
+use super::journal::Entry;
+use super::machine::{Begun, Event, IllegalEvent, Machine, Phase, Write};
 use crate::brain::{Brain, BrainError, StepRequest};
-use crate::domain::{Clock, Json, LineError, Models, Reply, StopReason, Task, ToolCall, millis};
+use crate::domain::{Clock, Intent, Json, LineError, Models, Reply, StopReason, Task, ToolCall, millis};
 use crate::recorder::{RecordError, Recorder};
 use crate::store::{Claimed, Fence, Pending, Store, StoreError};
-use crate::tools::{self, ToolResult, Toolbox};
+use crate::tools::{self, Intentions, Plan, ToolResult, Toolbox};
 
 /// How long the brain may take over an `agent_abort`: its answer changes nothing, and somebody waits for the end.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -124,6 +125,8 @@ impl Runner {
 
 impl Run<'_> {
     async fn drive(&self, machine: &mut Machine) -> Result<(), RunError> {
+        // An edit that was asked for just now, worked out; what it is about to do went on record with the reply.
+        let mut plan = None;
         loop {
             // A call that was asked for just now is still made: nobody could tell later that it had not begun.
             let at_rest = matches!(machine.phase(), Phase::Asking(_) | Phase::Aborting(..));
@@ -136,7 +139,9 @@ impl Run<'_> {
                 Phase::Over => return Ok(()),
                 Phase::Asking(pending) => self.ask(&pending, machine.iteration() + 1).await?,
                 Phase::Aborting(_, pending) => self.abort(&pending, machine.iteration() + 1).await,
-                Phase::Calling { call, interrupted } => Some(self.call(&call, interrupted).await),
+                Phase::Calling { call, begun } => {
+                    Some(self.call(&call, begun, plan.take(), machine.iteration()).await?)
+                }
             };
             let Some(event) = event else { return self.hand_back().await };
             let write = machine.on(event)?;
@@ -145,8 +150,16 @@ impl Run<'_> {
             }
             // A tool's time is not the brain's.
             let step = if asked { started.elapsed() } else { Duration::ZERO };
-            let halt = &self.signals.halt;
-            let recorded = self.runner.journal(self.fence, write, machine.iteration(), step, halt).await?;
+            if let Phase::Calling { call, .. } = machine.phase() {
+                plan = self.runner.toolbox.plan(self.task.workspace.as_deref(), call).await;
+            }
+            let entry = Entry {
+                write,
+                intent: plan.as_ref().and_then(Plan::intent).cloned(),
+                iteration: machine.iteration(),
+                step,
+            };
+            let recorded = self.runner.journal(self.fence, entry, &self.signals.halt).await?;
             if recorded.cancel_requested {
                 self.signals.cancel.cancel();
             }
@@ -210,19 +223,34 @@ impl Run<'_> {
         }
     }
 
-    async fn call(&self, call: &ToolCall, interrupted: bool) -> Event {
-        if interrupted && !tools::is_repeatable(&call.name) && tools::is_known(&call.name) {
-            return Event::ToolDone { result: tools::failure(INTERRUPTED), tool_ms: 0, stop: None };
+    async fn call(
+        &self,
+        call: &ToolCall,
+        begun: Begun,
+        plan: Option<Plan>,
+        iteration: u32,
+    ) -> Result<Event, RunError> {
+        let at_once = |result, stop| Event::ToolDone { result, tool_ms: 0, stop };
+        if let Begun::Perhaps { intent } = begun {
+            if !tools::is_repeatable(&call.name) {
+                return Ok(at_once(tools::failure(INTERRUPTED), None));
+            }
+            if let Some(intent) = intent
+                && let Some(told) = self.runner.toolbox.settle(self.task.workspace.as_deref(), call, intent).await
+            {
+                return Ok(at_once(told, None));
+            }
         }
         if let Some(stop) = self.stop().now_or_never() {
             let stop = match stop {
                 Stop::Task(reason) => Some(reason),
                 Stop::Worker => None,
             };
-            return Event::ToolDone { result: tools::failure(NOT_BEGUN), tool_ms: 0, stop };
+            return Ok(at_once(tools::failure(NOT_BEGUN), stop));
         }
         let stop_tool = CancellationToken::new();
-        let calling = self.runner.toolbox.call(self.task.workspace.as_deref(), call, &stop_tool);
+        let on_record = OnRecord { run: self, iteration };
+        let calling = self.runner.toolbox.call(self.task.workspace.as_deref(), call, plan, &on_record, &stop_tool);
         tokio::pin!(calling);
         let (done, stopped) = tokio::select! {
             done = &mut calling => (done, None),
@@ -231,14 +259,14 @@ impl Run<'_> {
                 (calling.await, Some(stop))
             }
         };
-        let ToolResult { result, took, cut_off } = done;
+        let ToolResult { result, took, cut_off } = done?;
         let (result, stop) = match stopped {
             Some(Stop::Task(reason)) => (result, Some(reason)),
             // To the brain it is as if the worker had died.
             Some(Stop::Worker) if cut_off => (tools::failure(INTERRUPTED), None),
             None | Some(Stop::Worker) => (result, None),
         };
-        Event::ToolDone { result, tool_ms: millis(took), stop }
+        Ok(Event::ToolDone { result, tool_ms: millis(took), stop })
     }
 
     /// Returns when the task or the worker has to stop.
@@ -255,5 +283,22 @@ impl Run<'_> {
             () = self.signals.halt.cancelled() => Stop::Worker,
             () = deadline => Stop::Task(StopReason::DeadlineExceeded),
         }
+    }
+}
+
+/// Puts edits on record that are worked out after their call was.
+struct OnRecord<'a> {
+    run: &'a Run<'a>,
+    iteration: u32,
+}
+
+impl Intentions for OnRecord<'_> {
+    type Error = RunError;
+
+    async fn record(&self, intent: Intent) -> Result<(), RunError> {
+        let (iteration, step) = (self.iteration, Duration::ZERO);
+        let entry = Entry { write: Write::default(), intent: Some(intent), iteration, step };
+        self.run.runner.journal(self.run.fence, entry, &self.run.signals.halt).await?;
+        Ok(())
     }
 }

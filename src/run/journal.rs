@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::driver::{RunError, Runner};
-use crate::domain::{Exchange, Json, Line, Reply, TaskId, millis};
+use crate::domain::{Exchange, Intent, Json, Line, Reply, TaskId, millis};
 use crate::recorder::Meta;
 use crate::run::Write;
 use crate::store::{Fence, Recorded, Step, StoreError};
@@ -14,16 +14,26 @@ use crate::store::{Fence, Recorded, Step, StoreError};
 /// The pause before a write that failed is tried again; doubled each time up to the second one.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
+/// What is to be written as one.
+pub(super) struct Entry {
+    pub write: Write,
+    /// The edit that the write's call is about to make.
+    pub intent: Option<Intent>,
+    /// The last iteration on record after it.
+    pub iteration: u32,
+    /// How long the brain took.
+    pub step: Duration,
+}
+
 impl Runner {
     /// Writes one step. While the database does not take it, this waits: the step is held, and nothing further is done.
     pub(super) async fn journal(
         &self,
         fence: &Fence,
-        write: Write,
-        iteration: u32,
-        step: Duration,
+        entry: Entry,
         halt: &CancellationToken,
     ) -> Result<Recorded, RunError> {
+        let Entry { write, intent, iteration, step } = entry;
         let now = self.clock.now();
         let reply = write.line.as_ref().and_then(|(_, reply)| reply.as_ref());
         let usage = reply.and_then(Reply::usage);
@@ -33,7 +43,7 @@ impl Runner {
                 Line { iteration, agent_input, mcp_reply, at: now, step_ms: millis(step), tool_ms: sent.tool_ms };
             Arc::from(line.render())
         });
-        let step = Step { iteration, line: line.clone(), pending: write.pending, usage, end: write.end, now };
+        let step = Step { iteration, line: line.clone(), pending: write.pending, intent, usage, end: write.end, now };
         let recorded = self.record(fence, step, halt).await?;
         if let Some(line) = line
             && let Err(error) = self.recorder.append(&fence.id, line, recorded.log_bytes).await

@@ -2,7 +2,7 @@
 
 use crate::brain::excerpt;
 use crate::domain::{
-    ErrorCode, Exchange, Json, LineError, Models, Outcome, Payload, Reply, ReplyError, StopReason, ToolCall,
+    ErrorCode, Exchange, Intent, Json, LineError, Models, Outcome, Payload, Reply, ReplyError, StopReason, ToolCall,
 };
 use crate::store::{Claimed, Pending};
 
@@ -23,13 +23,25 @@ pub enum Phase {
     Calling {
         /// Which.
         call: ToolCall,
-        /// A worker before this one had begun it, and nobody knows how far it came.
-        interrupted: bool,
+        /// How far it came already.
+        begun: Begun,
     },
     /// Tell the brain that the task ends without it.
     Aborting(StopReason, Pending),
     /// Nothing: the task has ended.
     Over,
+}
+
+/// How far a call came before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// It was asked for just now.
+    No,
+    /// A worker before this one may have begun it.
+    Perhaps {
+        /// What it would have done, if it is an edit.
+        intent: Option<Intent>,
+    },
 }
 
 /// What has happened.
@@ -87,7 +99,9 @@ impl Machine {
                 // A reply without an end or a next payload is a tool call that was cut off.
                 let reply = Exchange::parse(line)?.mcp_reply;
                 match reply.as_ref().map(Reply::parse) {
-                    Some(Ok(Reply::ToolCall(call))) => Phase::Calling { call, interrupted: true },
+                    Some(Ok(Reply::ToolCall(call))) => {
+                        Phase::Calling { call, begun: Begun::Perhaps { intent: claimed.intent.clone() } }
+                    }
                     _ => return Err(LineError::DeadEnd),
                 }
             }
@@ -150,7 +164,7 @@ fn replied(sent: Pending, json: Json) -> (Write, Phase) {
     let (outcome, phase) = match Reply::parse(&json) {
         Ok(Reply::ToolCall(call)) => {
             let write = Write { line: Some((sent, Some(json))), ..Write::default() };
-            return (write, Phase::Calling { call, interrupted: false });
+            return (write, Phase::Calling { call, begun: Begun::No });
         }
         Ok(Reply::Finish { summary }) => (Outcome::Succeeded { summary }, Phase::Over),
         Ok(Reply::Unknown { event }) => {

@@ -18,7 +18,7 @@ mod journal;
 mod machine;
 
 pub use driver::{RunError, RunSettings, Runner, Signals};
-pub use machine::{Event, Machine, Phase, Write};
+pub use machine::{Begun, Event, Machine, Phase, Write};
 
 #[cfg(test)]
 mod tests;

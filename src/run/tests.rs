@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::machine::{Event, Machine, Phase};
+use super::machine::{Begun, Event, Machine, Phase};
 use crate::domain::{ErrorCode, Json, Line, Models, Outcome, StopReason, Task, TaskState, Timestamp, Usage};
 use crate::store::{Claimed, Fence, Pending};
 
@@ -67,7 +67,7 @@ impl Stored {
             started_at: None,
             finished_at: None,
         };
-        let claimed = Claimed { task, fence: Fence { id, claim: 1 }, pending: None, last_line: None };
+        let claimed = Claimed { task, fence: Fence { id, claim: 1 }, pending: None, last_line: None, intent: None };
         Self { claimed, lines: Vec::new(), end: None }
     }
 
@@ -123,8 +123,8 @@ proptest! {
                 let before = machine.phase().clone();
                 machine = Machine::resume(&stored.claimed, &models).unwrap();
                 match (before, machine.phase()) {
-                    (Phase::Calling { call, .. }, Phase::Calling { call: again, interrupted: true }) => {
-                        prop_assert_eq!(&call, again);
+                    (Phase::Calling { call, .. }, Phase::Calling { call: again, begun: Begun::Perhaps { intent } }) => {
+                        prop_assert_eq!((&call, &stored.claimed.intent), (again, intent));
                     }
                     (before, after) => prop_assert_eq!(&before, after),
                 }

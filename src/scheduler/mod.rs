@@ -164,7 +164,7 @@ impl Scheduler {
             Ok(task) => task.map_or(claimed.task.iteration, |task| task.iteration),
             Err(_) => claimed.task.iteration,
         };
-        let step = Step { iteration, line: None, pending: None, usage: None, end: Some(end), now: self.clock.now() };
+        let step = Step { iteration, line: None, pending: None, intent: None, usage: None, end: Some(end), now: self.clock.now() };
         if let Err(error) = self.store.record(claimed.fence.clone(), step).await {
             tracing::error!(task = %claimed.task.id, error = &error as &dyn std::error::Error, "not even its failure could be recorded");
         }

@@ -25,7 +25,7 @@ pub use changes::{Changes, Subscription};
 pub use error::StoreError;
 pub use sqlite::SqliteStore;
 
-use crate::domain::{Json, Outcome, Status, Task, TaskId, TaskSpec, Timestamp, Usage};
+use crate::domain::{Intent, Json, Outcome, Status, Task, TaskId, TaskSpec, Timestamp, Usage};
 
 /// The steps that the service takes on its tasks.
 #[async_trait]
@@ -151,6 +151,8 @@ pub struct Claimed {
     pub pending: Option<Pending>,
     /// The last line on record.
     pub last_line: Option<String>,
+    /// The edit that the last line's call was about to make.
+    pub intent: Option<Intent>,
 }
 
 /// A task and the number of the claim it is held by; the number grows with each claim.
@@ -180,6 +182,8 @@ pub struct Step {
     pub line: Option<Arc<str>>,
     /// The payload to be sent next.
     pub pending: Option<Pending>,
+    /// The edit that the line's call is about to make.
+    pub intent: Option<Intent>,
     /// Tokens to be added.
     pub usage: Option<Usage>,
     /// How the task ends, if it does.

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::workspace::{PathError, Workspace};
 use super::{diff, lines, patch, read_file};
+use crate::domain::{Intent, Json};
 
 pub(super) const NAME: &str = "edit_file";
 
@@ -42,7 +43,7 @@ pub(super) struct Arguments {
     expected_sha256: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 pub(super) struct Output {
     status: &'static str,
     message: String,
@@ -63,12 +64,41 @@ enum Mode<'a> {
     Replace(&'a str, u64, u64),
 }
 
-pub(super) fn run(workspace: &Workspace, arguments: &Arguments, edits: &Mutex<()>) -> Result<Output, String> {
+/// An edit that is worked out and not made yet.
+#[derive(Debug)]
+pub(super) struct Edit {
+    path: String,
+    original: Option<String>,
+    new: Option<String>,
+    output: Output,
+}
+
+/// What became of an edit.
+#[derive(Debug)]
+pub(super) enum Made {
+    /// It is done.
+    Done(Output),
+    /// Somebody has changed the file since it was worked out; it is not made.
+    Stale,
+}
+
+/// What the file tells of an edit that was cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trace {
+    /// The file is as it was to become.
+    Done,
+    /// The file is as it was.
+    ToDo,
+    /// Somebody else has been at it.
+    Unknown,
+}
+
+/// Works an edit out; nothing is changed.
+pub(super) fn plan(workspace: &Workspace, arguments: &Arguments) -> Result<Edit, String> {
     let mode = mode(arguments)?;
     let path = &arguments.file_path;
     let shown = workspace.shown(path).map_err(|error| error.to_string())?;
     workspace.may_change(path).map_err(|error| error.to_string())?;
-    let editing = edits.lock().unwrap_or_else(PoisonError::into_inner);
     let (original, names) = read(workspace, path)?;
     if let Some(expected) = &arguments.expected_sha256 {
         check_unchanged(original.as_deref(), expected)?;
@@ -97,25 +127,50 @@ pub(super) fn run(workspace: &Workspace, arguments: &Arguments, edits: &Mutex<()
             patched.text
         }
     };
-
-    match &new {
-        Some(text) => workspace.replace(path, text.as_bytes()),
-        None => workspace.remove(path),
-    }
-    .map_err(|error| error.to_string())?;
-    drop(editing);
     let diff = if names > 1 {
         message.push_str(OTHER_NAMES);
         None
     } else {
         Some(diff::unified(&shown, original.as_deref(), new.as_deref()))
     };
-    Ok(Output {
-        status: "success",
-        message,
-        diff,
-        sha256: new.as_deref().map(|text| read_file::sha256(text.as_bytes())),
-    })
+    let sha256 = new.as_deref().map(|text| read_file::sha256(text.as_bytes()));
+    Ok(Edit { path: path.clone(), original, new, output: Output { status: "success", message, diff, sha256 } })
+}
+
+impl Edit {
+    /// What goes on record before it is made.
+    pub(super) fn intent(&self) -> Intent {
+        Intent {
+            before: self.original.as_deref().map(|text| read_file::sha256(text.as_bytes())),
+            after: self.output.sha256.clone(),
+            result: Json::of(&self.output),
+        }
+    }
+
+    /// Makes it, if the file still is what it was.
+    pub(super) fn make(self, workspace: &Workspace, edits: &Mutex<()>) -> Result<Made, String> {
+        let editing = edits.lock().unwrap_or_else(PoisonError::into_inner);
+        if read(workspace, &self.path)?.0 != self.original {
+            return Ok(Made::Stale);
+        }
+        match &self.new {
+            Some(text) => workspace.replace(&self.path, text.as_bytes()),
+            None => workspace.remove(&self.path),
+        }
+        .map_err(|error| error.to_string())?;
+        drop(editing);
+        Ok(Made::Done(self.output))
+    }
+}
+
+/// How far an edit came of which `intent` is on record.
+pub(super) fn trace(workspace: &Workspace, arguments: &Arguments, intent: &Intent) -> Trace {
+    let Ok((text, _)) = read(workspace, &arguments.file_path) else { return Trace::Unknown };
+    match text.map(|text| read_file::sha256(text.as_bytes())) {
+        now if now == intent.after => Trace::Done,
+        now if now == intent.before => Trace::ToDo,
+        _ => Trace::Unknown,
+    }
 }
 
 fn mode(arguments: &Arguments) -> Result<Mode<'_>, String> {

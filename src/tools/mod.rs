@@ -18,6 +18,7 @@
 mod arguments;
 mod diff;
 mod edit_file;
+mod edits;
 mod lines;
 pub mod patch;
 pub mod policy;
@@ -34,6 +35,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use utoipa::PartialSchema;
 
+pub use edits::{Intentions, Plan};
 pub use policy::{Policy, PolicyError};
 pub use workspace::{PathError, Workspace};
 
@@ -98,24 +100,36 @@ impl Toolbox {
     }
 
     /// Runs one tool. `stop` kills a running command; its result then has what was printed so far.
-    pub async fn call(&self, workspace: Option<&str>, call: &ToolCall, stop: &CancellationToken) -> ToolResult {
+    ///
+    /// An edit is made when what it is about to do is on record: `plan` has been put there by the caller, and where there
+    /// is none, or the file has changed since, `intentions` takes it.
+    pub async fn call<I: Intentions>(
+        &self,
+        workspace: Option<&str>,
+        call: &ToolCall,
+        plan: Option<Plan>,
+        intentions: &I,
+        stop: &CancellationToken,
+    ) -> Result<ToolResult, I::Error> {
+        if call.name == edit_file::NAME {
+            return self.make(workspace, call, plan, intentions).await;
+        }
         let started = Instant::now();
         let (result, cut_off) = match self.workspace(workspace) {
             Ok(workspace) => self.dispatch(workspace, call, stop).await,
-            Err(error) => (failure(&format!("the task's workspace cannot be opened: {error}")), false),
+            Err(error) => (failure(&no_workspace(&error)), false),
         };
-        ToolResult { result, took: started.elapsed(), cut_off }
+        Ok(ToolResult { result, took: started.elapsed(), cut_off })
     }
 
     async fn dispatch(&self, workspace: Workspace, call: &ToolCall, stop: &CancellationToken) -> (Json, bool) {
-        let arguments = &call.arguments;
+        let arguments = call.arguments.clone();
         let result = match call.name.as_str() {
-            edit_file::NAME => {
-                let edits = Arc::clone(&self.edits);
-                on_a_thread(arguments, move |arguments| edit_file::run(&workspace, &arguments, &edits)).await
+            read_file::NAME => {
+                let read = move || arguments::parse(&arguments).and_then(|asked| read_file::run(&workspace, &asked));
+                off_the_async_threads(read).await.map_or_else(|message| failure(&message), |output| Json::of(&output))
             }
-            read_file::NAME => on_a_thread(arguments, move |arguments| read_file::run(&workspace, &arguments)).await,
-            run_command::NAME => match arguments::parse(arguments) {
+            run_command::NAME => match arguments::parse(&arguments) {
                 Ok(arguments) => return run_command::run(self, &workspace, arguments, stop).await,
                 Err(message) => failure(&message),
             },
@@ -125,14 +139,19 @@ impl Toolbox {
     }
 }
 
+fn no_workspace(error: &PathError) -> String {
+    format!("the task's workspace cannot be opened: {error}")
+}
+
 /// Whether there is a tool of that name.
 pub fn is_known(name: &str) -> bool {
     [edit_file::NAME, read_file::NAME, run_command::NAME].contains(&name)
 }
 
-/// Whether a call that was cut off may simply be made again.
+/// Whether a call that was cut off may simply be made again. An edit may where no intent is on record with it: then
+/// nothing was changed.
 pub fn is_repeatable(name: &str) -> bool {
-    name == read_file::NAME
+    name != run_command::NAME
 }
 
 /// The tools as models are told of them: name, description and JSON Schema of the arguments.
@@ -164,18 +183,11 @@ pub fn failure(message: &str) -> Json {
 }
 
 /// Files are read and written off the async threads.
-async fn on_a_thread<A, R>(arguments: &Json, run: impl FnOnce(A) -> Result<R, String> + Send + 'static) -> Json
-where
-    A: serde::de::DeserializeOwned,
-    R: Serialize,
-{
-    let arguments = arguments.clone();
-    let work = move || match arguments::parse(&arguments).and_then(run) {
-        Ok(result) => Json::of(&result),
-        Err(message) => failure(&message),
-    };
+async fn off_the_async_threads<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         tracing::error!(%error, "a file tool panicked");
-        failure("the tool failed for a reason of its own; the call had no certain effect")
+        Err("the tool failed for a reason of its own; the call had no certain effect".to_owned())
     })
 }

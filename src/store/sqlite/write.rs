@@ -7,7 +7,7 @@ use sqlx::SqliteConnection;
 
 use super::read;
 use super::row::{SELECT_TASK, TaskRow, signed, unsigned};
-use crate::domain::{Json, Outcome, Task, TaskEvent, TaskId, TaskState, Timestamp};
+use crate::domain::{Intent, Json, Outcome, Task, TaskEvent, TaskId, TaskState, Timestamp};
 use crate::store::{
     CancelAnswer, Claim, Claimed, DeleteAnswer, Fence, NewTask, Pending, Recorded, Step, StoreError, Submitted, Which,
 };
@@ -112,11 +112,12 @@ async fn claimed_task(db: &mut Db, seq: i64) -> Result<Claimed, StoreError> {
     let last = "SELECT line FROM iterations WHERE seq = ? ORDER BY iteration DESC LIMIT 1";
     let last_line = sqlx::query_scalar(last).bind(seq).fetch_optional(&mut *db).await?;
     let task = row.task()?;
-    let (pending, tool_ms): (Option<String>, Option<i64>) =
-        sqlx::query_as("SELECT pending, pending_tool_ms FROM tasks WHERE seq = ?")
+    let (pending, tool_ms, intent): (Option<String>, Option<i64>, Option<String>) =
+        sqlx::query_as("SELECT pending, pending_tool_ms, intent FROM tasks WHERE seq = ?")
             .bind(seq)
             .fetch_one(&mut *db)
             .await?;
+    let intent = intent.map(|text| Intent::parse(&text).map_err(|error| row.bad("intent", &error))).transpose()?;
     let pending = match pending {
         Some(text) => {
             let payload = Json::reread(&text).map_err(|error| row.bad("pending", &error))?;
@@ -124,7 +125,7 @@ async fn claimed_task(db: &mut Db, seq: i64) -> Result<Claimed, StoreError> {
         }
         None => None,
     };
-    Ok(Claimed { fence: Fence { id: task.id.clone(), claim: row.claim }, task, pending, last_line })
+    Ok(Claimed { fence: Fence { id: task.id.clone(), claim: row.claim }, task, pending, last_line, intent })
 }
 
 pub(super) async fn record(db: &mut Db, fence: &Fence, step: &Step) -> Result<Recorded, StoreError> {
@@ -136,7 +137,7 @@ pub(super) async fn record(db: &mut Db, fence: &Fence, step: &Step) -> Result<Re
     };
     let grown = step.line.as_ref().map_or(0, |line| line.len() as u64);
     let sql = "UPDATE tasks SET status = ?1, iteration = ?2, log_bytes = log_bytes + ?3, pending = ?4, \
-               pending_tool_ms = ?5, revision = revision + 1, finished_at = ?6, summary = ?7, error_code = ?8, \
+               pending_tool_ms = ?5, intent = ?16, losses = CASE WHEN ?2 > iteration THEN 0 ELSE losses END, revision = revision + 1, finished_at = ?6, summary = ?7, error_code = ?8, \
                error_message = ?9, \
                prompt_tokens = CASE WHEN ?10 IS NULL THEN prompt_tokens ELSE MIN(COALESCE(prompt_tokens, 0) + ?10, ?15) END, \
                completion_tokens = CASE WHEN ?11 IS NULL THEN completion_tokens ELSE MIN(COALESCE(completion_tokens, 0) + ?11, ?15) END \
@@ -162,6 +163,7 @@ pub(super) async fn record(db: &mut Db, fence: &Fence, step: &Step) -> Result<Re
         .bind(TaskState::Running.status().as_str())
         .bind(fence.claim)
         .bind(MOST_TOKENS)
+        .bind(step.intent.as_ref().map(|intent| intent.to_json().to_string()))
         .fetch_optional(&mut *db)
         .await?;
     let Some((seq, log_bytes, cancel_requested)) = row else { return Err(StoreError::Lost(fence.id.clone())) };

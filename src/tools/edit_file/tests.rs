@@ -20,7 +20,10 @@ fn workspace(files: &[(&str, &str)]) -> (tempfile::TempDir, Workspace) {
 
 fn edit(workspace: &Workspace, arguments: &serde_json::Value) -> Result<Output, String> {
     let arguments = super::super::arguments::parse(&Json::of(arguments))?;
-    run(workspace, &arguments, &Mutex::default())
+    match plan(workspace, &arguments)?.make(workspace, &Mutex::default())? {
+        Made::Done(output) => Ok(output),
+        Made::Stale => Err("stale".to_owned()),
+    }
 }
 
 #[test]
