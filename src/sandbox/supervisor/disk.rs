@@ -10,6 +10,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::processes::has_ended;
+
 /// Files that a command may leave; they take room on a disk that their length does not show.
 const FILES: u64 = 200_000;
 
@@ -32,6 +34,8 @@ pub(super) struct Disk {
     since: i64,
     walk: Option<Walk>,
     rest: Option<Instant>,
+    /// At the last look a process kept its files from this user. Each does for a moment while it ends.
+    hid: bool,
 }
 
 /// A walk through the places, which may take some looks.
@@ -51,7 +55,7 @@ impl Disk {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
         let since = nanoseconds(now.tv_sec, now.tv_nsec);
         let places = places.into_iter().map(|place| (room(&place), place)).map(|(room, place)| (place, room)).collect();
-        Self { places, most, since, walk: None, rest: None }
+        Self { places, most, since, walk: None, rest: None, hid: false }
     }
 
     /// Whether the places have grown too much, with what `pids` hold open.
@@ -71,7 +75,8 @@ impl Disk {
         let nameless = Nameless::of(proc, pids, until);
         let mut grown = walk.grown + nameless.open;
         let unexplained = bytes.saturating_sub(grown);
-        if done && (walk.hides || nameless.hides) {
+        let hides = std::mem::replace(&mut self.hid, nameless.hides) && nameless.hides;
+        if done && (walk.hides || hides) {
             grown += unexplained;
         } else {
             // How much of a mapped file is on disk nobody tells.
@@ -161,7 +166,8 @@ impl Nameless {
                         }
                     }
                 }
-                Err(error) => nameless.hides |= error.kind() == ErrorKind::PermissionDenied,
+                // What has ended holds nothing, and is root's until somebody waits for it.
+                Err(error) => nameless.hides |= error.kind() == ErrorKind::PermissionDenied && !has_ended(proc, *pid),
             }
             for (file, length) in fs::read_to_string(dir.join("maps")).iter().flat_map(|maps| deleted(maps)) {
                 let longest = mapped.entry(file).or_default();

@@ -106,6 +106,13 @@ pub(super) fn usage(proc: &Path, pid: i32) -> Option<Usage> {
     parse(&fs::read_to_string(proc.join(pid.to_string()).join("stat")).ok()?)
 }
 
+/// Whether a process is only there until somebody waits for it. One whose first thread has ended before others is not.
+pub(super) fn has_ended(proc: &Path, pid: i32) -> bool {
+    let stat = fs::read_to_string(proc.join(pid.to_string()).join("stat")).unwrap_or_default();
+    let state = stat.rfind(')').and_then(|name| stat[name + 1..].trim_start().chars().next());
+    matches!(state, Some('Z' | 'X')) && parse(&stat).is_some_and(|usage| usage.threads <= 1)
+}
+
 /// Reads a line of `/proc/PID/stat` (see proc(5)). The second field is the program's name and may contain anything.
 fn parse(stat: &str) -> Option<Usage> {
     let rest = &stat[stat.rfind(')')? + 1..];
@@ -154,6 +161,22 @@ pub(super) fn written(proc: &Path, pid: i32) -> io::Result<Option<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_ended_is_told_from_what_lives() {
+        let (proc, me) = (Path::new("/proc"), rustix::process::getpid().as_raw_nonzero().get());
+        assert!(!has_ended(proc, me));
+        #[expect(clippy::disallowed_methods, reason = "a process to look at")]
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let begun = std::time::Instant::now();
+        while !has_ended(proc, pid) {
+            assert!(begun.elapsed() < std::time::Duration::from_mins(1));
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        assert!(!has_ended(proc, pid), "it is not there any more");
+    }
 
     #[test]
     fn a_name_cannot_forge_the_numbers_behind_it() {
