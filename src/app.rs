@@ -6,8 +6,9 @@
 //!  run:   scheduler and router side by side; shutdown ─► drain ─► (grace) ─► halt ─► close
 //! ```
 
-use std::fs::File;
-use std::io;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +45,7 @@ pub struct App {
     grace: Duration,
     patience: Patience,
     /// Held as long as the service lives.
-    _locks: [File; 2],
+    _lock: File,
 }
 
 /// Why the service does not start.
@@ -95,9 +96,12 @@ pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartEr
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let toolbox = Arc::new(toolbox(config).await?);
     toolbox.workspace(None).map_err(StartError::CodeDir)?;
-    let locks = locks(config)?;
     let file = config.database_file();
-    let store = SqliteStore::open(&file).await.map_err(|source| StartError::Store { file, source })?;
+    let lock = lock(&config.output_dir, &file)?;
+    let store = SqliteStore::open(&file, config.lease).await.map_err(|source| match source {
+        StoreError::Held => StartError::InUse(file),
+        source => StartError::Store { file, source },
+    })?;
     let store: Arc<dyn Store> = Arc::new(store);
     let recorder = Arc::new(Recorder::open(&config.output_dir, Arc::clone(&store))?);
     let brain = brain(config, Arc::clone(&clock))?;
@@ -119,6 +123,8 @@ pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartEr
         runner,
         clock: Arc::clone(&clock),
         max_running: config.max_running as usize,
+        lost_limit: config.lost_limit,
+        retention: config.retention(),
         only,
         drain: drain.clone(),
         halt: halt.clone(),
@@ -147,7 +153,7 @@ pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartEr
         halt,
         grace: config.shutdown_grace,
         patience: Patience { header: config.header_timeout, grace: HTTP_GRACE },
-        _locks: locks,
+        _lock: lock,
     })
 }
 
@@ -177,6 +183,12 @@ pub async fn work(app: &App, shutdown: impl Future<Output = ()>) -> Result<(), S
     tokio::pin!(scheduling);
     tokio::select! {
         ended = &mut scheduling => return ended,
+        () = app.store.displaced() => {
+            // Whatever runs here is somebody else's by now.
+            app.halt();
+            scheduling.await?;
+            return Err(StoreError::Displaced);
+        }
         () = shutdown => {}
     }
     tracing::info!(grace = ?app.grace, "stopping: no new tasks are taken up");
@@ -279,22 +291,31 @@ pub fn policy(config: &Config) -> Result<Policy, StartError> {
     Ok(Policy::load(config.command_policy.as_deref(), config.ci.is_some())?)
 }
 
-/// The directory and the database, each of which another service might share.
-fn locks(config: &Config) -> Result<[File; 2], StartError> {
-    let dir = &config.output_dir;
-    std::fs::create_dir_all(dir).map_err(|source| StartError::OutputDir { path: dir.clone(), source })?;
-    let mut beside = config.database_file().into_os_string();
-    beside.push(".lock");
-    let lock = |path: PathBuf| {
-        let failed = |source| StartError::OutputDir { path: path.clone(), source };
-        let lock = File::create(&path).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(lock),
-            Err(std::fs::TryLockError::WouldBlock) => Err(StartError::InUse(path)),
-            Err(std::fs::TryLockError::Error(source)) => Err(failed(source)),
+/// The directory, which no service with another database may use. With the same one it may, and the database's lease
+/// decides.
+fn lock(dir: &Path, database: &Path) -> Result<File, StartError> {
+    let path = dir.join(".lock");
+    let failed = |source| StartError::OutputDir { path: path.clone(), source };
+    std::fs::create_dir_all(dir).map_err(|source| StartError::OutputDir { path: dir.to_owned(), source })?;
+    let mut lock =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    let name = canonical(database).into_os_string().into_vec();
+    match lock.try_lock() {
+        Ok(()) => {
+            lock.set_len(0).map_err(failed)?;
+            lock.write_all(&name).map_err(failed)?;
         }
-    };
-    Ok([lock(dir.join(".lock"))?, lock(beside.into())?])
+        Err(TryLockError::WouldBlock) => {
+            let mut held_for = Vec::new();
+            lock.read_to_end(&mut held_for).map_err(failed)?;
+            if held_for != name {
+                return Err(StartError::InUse(path));
+            }
+        }
+        Err(TryLockError::Error(source)) => return Err(failed(source)),
+    }
+    lock.lock_shared().map_err(failed)?;
+    Ok(lock)
 }
 
 /// A name for a task that comes without one; later ones sort behind earlier ones.

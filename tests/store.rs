@@ -3,16 +3,19 @@
 
 use std::sync::Arc;
 
-use codex_agent::domain::{Json, Outcome, SpecLimits, Status, TaskId, TaskSpec, Timestamp};
+use codex_agent::domain::{ErrorCode, Intent, Json, Outcome, SpecLimits, Status, TaskId, TaskSpec, Timestamp};
 use codex_agent::store::{
-    CancelAnswer, Claim, Claimed, DeleteAnswer, ListQuery, NewTask, Pending, SqliteStore, Step, Store, StoreError,
-    Submitted, Which,
+    CancelAnswer, Claim, Claimed, DeleteAnswer, ListQuery, NewTask, Pending, Recovered, SqliteStore, Step, Store,
+    StoreError, Submitted, Which,
 };
+
+/// Longer than a test.
+const LEASE: std::time::Duration = std::time::Duration::from_mins(10);
 
 /// A store of its own for each test.
 async fn store() -> (tempfile::TempDir, Arc<dyn Store>) {
     let dir = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(&dir.path().join("test.db")).await.unwrap();
+    let store = SqliteStore::open(&dir.path().join("test.db"), LEASE).await.unwrap();
     (dir, Arc::new(store))
 }
 
@@ -90,7 +93,7 @@ async fn a_worker_that_lost_its_claim_changes_nothing() {
     let (_dir, store) = store().await;
     submit(&store, "t").await;
     let first = claim(&store, 1).await.remove(0);
-    assert_eq!(store.recover().await.unwrap(), 1);
+    assert_eq!(store.recover(5, at(9)).await.unwrap(), Recovered { requeued: 1, given_up: 0 });
     let second = claim(&store, 1).await.remove(0);
     assert!(second.fence.claim > first.fence.claim);
     assert_eq!(second.task.attempt, 2);
@@ -251,4 +254,76 @@ async fn only_an_ended_task_can_be_deleted_and_its_place_in_the_list_is_not_used
     submit(&store, "b").await;
     assert!(list(1).await.next.unwrap().0 > before.0);
     assert_eq!((list(10).await.tasks.len(), list(10).await.next), (2, None));
+}
+
+#[tokio::test]
+async fn a_task_over_which_worker_after_worker_dies_is_given_up() {
+    let (_dir, store) = store().await;
+    submit(&store, "stuck").await;
+    for losses in 1..=5 {
+        assert_eq!(claim(&store, 1).await.len(), 1);
+        let expected = if losses < 5 { (1, 0) } else { (0, 1) };
+        let Recovered { requeued, given_up } = store.recover(5, at(9)).await.unwrap();
+        assert_eq!((requeued, given_up), expected);
+    }
+    let task = store.task(&id("stuck")).await.unwrap().unwrap();
+    let Some(Outcome::Failed(error)) = task.state.outcome() else { panic!("{task:?}") };
+    assert_eq!((error.code, task.finished_at, task.attempt), (ErrorCode::LostTooOften, Some(at(9)), 5));
+
+    // One that gets on between the losses goes on, and so does one that was only handed back.
+    submit(&store, "gets-on").await;
+    for iteration in 1..=10 {
+        let fence = claim(&store, 1).await.remove(0).fence;
+        store.record(fence, step(iteration, "line\n")).await.unwrap();
+        assert_eq!(store.recover(2, at(9)).await.unwrap().given_up, 0);
+    }
+    for _ in 0..10 {
+        store.hand_back(claim(&store, 1).await.remove(0).fence).await.unwrap();
+    }
+    assert_eq!(store.task(&id("gets-on")).await.unwrap().unwrap().state.status(), Status::Queued);
+}
+
+#[tokio::test]
+async fn what_was_to_be_cancelled_and_is_given_up_is_cancelled() {
+    let (_dir, store) = store().await;
+    submit(&store, "t").await;
+    claim(&store, 1).await;
+    store.request_cancel(&id("t"), at(5)).await.unwrap();
+    assert_eq!(store.recover(1, at(9)).await.unwrap(), Recovered { requeued: 0, given_up: 1 });
+    assert_eq!(store.task(&id("t")).await.unwrap().unwrap().state.status(), Status::Cancelled);
+}
+
+#[tokio::test]
+async fn an_intent_is_kept_until_the_result_is_on_record() {
+    let (_dir, store) = store().await;
+    submit(&store, "t").await;
+    let fence = claim(&store, 1).await.remove(0).fence;
+    let intent = Intent { before: None, after: Some("ab".into()), result: Json::parse(r#"{"n":1e-7}"#).unwrap() };
+    store.record(fence, Step { intent: Some(intent.clone()), ..step(1, "one\n") }).await.unwrap();
+    store.recover(5, at(9)).await.unwrap();
+    let again = claim(&store, 1).await.remove(0);
+    assert_eq!(again.intent, Some(intent));
+    let pending = Some(Pending { payload: Json::empty_object(), tool_ms: None });
+    store.record(again.fence, Step { line: None, pending, ..step(1, "") }).await.unwrap();
+    store.recover(5, at(9)).await.unwrap();
+    assert_eq!(claim(&store, 1).await.remove(0).intent, None);
+}
+
+#[tokio::test]
+async fn only_what_ended_long_ago_and_is_filed_expires() {
+    let (_dir, store) = store().await;
+    for name in ["old", "unfiled", "new", "running"] {
+        submit(&store, name).await;
+        let fence = claim(&store, 1).await.remove(0).fence;
+        let now = if name == "new" { at(100) } else { at(10) };
+        if name != "running" {
+            store.record(fence, Step { now, ..end() }).await.unwrap();
+        }
+        if name != "unfiled" {
+            store.mark_filed(&id(name)).await.unwrap();
+        }
+    }
+    assert_eq!(store.expired(at(100), 10).await.unwrap(), [id("old")]);
+    assert_eq!(store.expired(at(10), 10).await.unwrap(), []);
+    assert_eq!(store.expired(at(101), 1).await.unwrap(), [id("old")]);
 }

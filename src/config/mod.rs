@@ -2,6 +2,7 @@
 //!
 //! This is the one place that reads the environment. `codex-agent --help` prints this list.
 
+mod error;
 mod parse;
 
 use std::ffi::OsString;
@@ -12,7 +13,8 @@ use std::time::Duration;
 use clap::{Args, FromArgMatches};
 use reqwest::Url;
 
-use self::parse::{address, brain_url, bytes, count, database, many_bytes, retries, seconds};
+pub use self::error::ConfigError;
+use self::parse::{address, brain_url, bytes, count, database, days, many_bytes, retries, seconds};
 use crate::sandbox::{Limits, Network, Requirement};
 
 /// Variables whose values are never told to commands.
@@ -167,6 +169,18 @@ pub struct Config {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true, value_name = "URL", value_parser = database)]
     pub database_url: Option<Database>,
 
+    /// How long the service may stand still before another one may take its tasks over, in seconds
+    #[arg(long, env = "LEASE", default_value = "30", global = true, value_name = "SECONDS", value_parser = seconds)]
+    pub lease: Duration,
+
+    /// How many workers may die over a task without a new iteration, before it fails
+    #[arg(long, env = "LOST_LIMIT", default_value_t = 5, global = true, value_name = "N", value_parser = count)]
+    pub lost_limit: u32,
+
+    /// How many days a task and its record are kept after its end; 0: for ever
+    #[arg(long, env = "RETENTION_DAYS", default_value_t = 0, global = true, value_name = "DAYS", value_parser = days)]
+    pub retention_days: u32,
+
     /// How many tasks run at a time
     #[arg(long, env = "MAX_RUNNING", default_value_t = 256, global = true, value_name = "N", value_parser = count)]
     pub max_running: u32,
@@ -237,36 +251,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// Settings that do not go together; the text names the variables.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// A default over its own maximum.
-    #[error("{0} must not be more than {1}")]
-    Order(&'static str, &'static str),
-    /// The token file cannot be read.
-    #[error("API_TOKENS_FILE: {path}: {source}")]
-    Tokens {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A token source without a token would leave the service open.
-    #[error("{0}: has no token in it")]
-    NoToken(&'static str),
-    /// Open to the network without a token.
-    #[error(
-        "LISTEN: {0} is reachable from other machines and no API_TOKENS are set; set them, or ALLOW_ANONYMOUS=true"
-    )]
-    Exposed(SocketAddr),
-    /// What would be told to commands and must not, or has no name.
-    #[error("SANDBOX_ENV: {0:?} cannot be told to commands")]
-    Environment(String),
-    /// The key cannot stand in a header.
-    #[error("OPENAI_API_KEY: has a character that cannot stand in a header")]
-    Key,
-}
-
 impl Config {
     /// Where the service listens if nothing is said.
     pub const SERVE_PORT: u16 = 8080;
@@ -316,6 +300,11 @@ impl Config {
         }
         self.bearer()?;
         Ok(self)
+    }
+
+    /// How long an ended task is kept; `None`: for ever.
+    pub fn retention(&self) -> Option<Duration> {
+        (self.retention_days > 0).then(|| Duration::from_hours(24 * u64::from(self.retention_days)))
     }
 
     /// All tokens that clients may bear; refuses to leave a service open to the network.

@@ -14,6 +14,13 @@ pub(super) fn count(text: &str) -> Result<u32, String> {
     }
 }
 
+pub(super) fn days(text: &str) -> Result<u32, String> {
+    match text.trim().parse() {
+        Ok(days @ 0..=36_500) => Ok(days),
+        _ => Err("must be a whole number of days from 0 to 36500".to_owned()),
+    }
+}
+
 pub(super) fn retries(text: &str) -> Result<u32, String> {
     match text.trim().parse() {
         Ok(count @ 0..=100) => Ok(count),

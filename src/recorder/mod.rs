@@ -81,6 +81,7 @@ impl Recorder {
     pub async fn append(&self, id: &TaskId, line: Arc<str>, end: u64) -> Result<(), RecordError> {
         let start = end.saturating_sub(line.len() as u64);
         let _lock = self.lock(id).await;
+        self.store.hold().await?;
         let path = self.path(id);
         if file::append(&path, start, line).await.map_err(|source| RecordError::File { path, source })? {
             return Ok(());
@@ -120,6 +121,8 @@ impl Recorder {
             // More than was ever committed is the work of an earlier life of this id, or of somebody else.
             have = 0;
         }
+        // A worker that stood still may find the file in another's hands.
+        self.store.hold().await?;
         // A task without lines (it has just been deleted) gets no file.
         let mut lines = self.store.lines(id, have, LINES).await?;
         if lines.is_empty() && length == 0 {
@@ -148,12 +151,14 @@ impl Recorder {
     pub async fn write_meta(&self, id: &TaskId, meta: &Meta<'_>) -> Result<(), RecordError> {
         let path = self.meta_path(id);
         let _lock = self.lock(id).await;
+        self.store.hold().await?;
         file::replace(&path, meta.render()).await.map_err(|source| RecordError::File { path, source })
     }
 
     /// Removes both files; it is no error if they are gone already.
     pub async fn remove(&self, id: &TaskId) -> Result<(), RecordError> {
         let _lock = self.lock(id).await;
+        self.store.hold().await?;
         let partial = file::partial(&self.meta_path(id));
         for path in [self.path(id), self.meta_path(id), partial] {
             match tokio::fs::remove_file(&path).await {

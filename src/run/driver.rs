@@ -223,13 +223,7 @@ impl Run<'_> {
         }
     }
 
-    async fn call(
-        &self,
-        call: &ToolCall,
-        begun: Begun,
-        plan: Option<Plan>,
-        iteration: u32,
-    ) -> Result<Event, RunError> {
+    async fn call(&self, call: &ToolCall, begun: Begun, plan: Option<Plan>, iteration: u32) -> Result<Event, RunError> {
         let at_once = |result, stop| Event::ToolDone { result, tool_ms: 0, stop };
         if let Begun::Perhaps { intent } = begun {
             if !tools::is_repeatable(&call.name) {
@@ -248,6 +242,7 @@ impl Run<'_> {
             };
             return Ok(at_once(tools::failure(NOT_BEGUN), stop));
         }
+        self.runner.hold(&self.signals.halt).await?;
         let stop_tool = CancellationToken::new();
         let on_record = OnRecord { run: self, iteration };
         let calling = self.runner.toolbox.call(self.task.workspace.as_deref(), call, plan, &on_record, &stop_tool);

@@ -92,6 +92,31 @@ impl Runner {
         Ok(())
     }
 
+    /// Forgets an ended task with its files. They go first: a crash leaves nothing that nobody knows of.
+    pub(crate) async fn forget(&self, id: &TaskId) -> Result<(), RunError> {
+        self.recorder.remove(id).await?;
+        self.store.delete(id).await?;
+        // Somebody may have read the record meanwhile, and so brought the file back.
+        self.recorder.remove(id).await?;
+        Ok(())
+    }
+
+    /// Waits until it is certain that this worker may act for its tasks; an error if it may not any more.
+    pub(super) async fn hold(&self, halt: &CancellationToken) -> Result<(), RunError> {
+        let (mut pause, longest) = PAUSES;
+        loop {
+            match self.store.hold().await {
+                Err(error) if error.is_temporary() => {
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => pause = (pause * 2).min(longest),
+                        () = halt.cancelled() => return Err(error.into()),
+                    }
+                }
+                held => return Ok(held?),
+            }
+        }
+    }
+
     /// Puts the task back in the queue. If the database does not take it, the next start will.
     pub(super) async fn hand_back(&self, fence: &Fence) -> Result<(), RunError> {
         match self.store.hand_back(fence.clone()).await {

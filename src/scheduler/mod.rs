@@ -15,13 +15,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::join_all;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::domain::{Clock, ErrorCode, Outcome, TaskId};
 use crate::run::{RunError, Runner, Signals};
-use crate::store::{Claim, Claimed, Fence, Step, Store, StoreError, Which};
+use crate::store::{Claim, Claimed, Fence, Recovered, Step, Store, StoreError, Which};
 
 /// How often it looks without having been rung: a missed ring costs this much.
 const POLL: Duration = Duration::from_secs(1);
@@ -35,6 +36,8 @@ pub struct Scheduler {
     runner: Arc<Runner>,
     clock: Arc<dyn Clock>,
     max_running: usize,
+    lost_limit: u32,
+    retention: Option<Duration>,
     only: Option<TaskId>,
     running: Mutex<HashMap<Fence, CancellationToken>>,
     freed: Notify,
@@ -53,6 +56,10 @@ pub struct SchedulerSettings {
     pub clock: Arc<dyn Clock>,
     /// `MAX_RUNNING`
     pub max_running: usize,
+    /// `LOST_LIMIT`
+    pub lost_limit: u32,
+    /// `RETENTION_DAYS`; `None`: for ever
+    pub retention: Option<Duration>,
     /// Only this task, for one in the foreground.
     pub only: Option<TaskId>,
     /// Claim no more.
@@ -64,12 +71,15 @@ pub struct SchedulerSettings {
 impl Scheduler {
     /// A scheduler of these parts.
     pub fn new(settings: SchedulerSettings) -> Arc<Self> {
-        let SchedulerSettings { store, runner, clock, max_running, only, drain, halt } = settings;
+        let SchedulerSettings { store, runner, clock, max_running, lost_limit, retention, only, drain, halt } =
+            settings;
         Arc::new(Self {
             store,
             runner,
             clock,
             max_running,
+            lost_limit,
+            retention,
             only,
             running: Mutex::default(),
             freed: Notify::new(),
@@ -81,9 +91,9 @@ impl Scheduler {
 
     /// Takes up what an earlier run of the process left, then works until drained and all that ran has come to rest.
     pub async fn run(self: Arc<Self>) -> Result<(), StoreError> {
-        let left = self.store.recover().await?;
-        if left > 0 {
-            tracing::info!(tasks = left, "an earlier run left tasks unfinished");
+        let Recovered { requeued, given_up } = self.store.recover(self.lost_limit, self.clock.now()).await?;
+        if requeued + given_up > 0 {
+            tracing::info!(requeued, given_up, "an earlier run left tasks unfinished");
         }
         let mut poll = tokio::time::interval(POLL);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -97,6 +107,7 @@ impl Scheduler {
                 _ = poll.tick() => {
                     self.cancel_requested().await;
                     self.file_ended().await;
+                    self.forget_expired().await;
                 }
                 () = self.freed.notified() => {}
                 () = self.store.changes().queued() => {}
@@ -143,7 +154,9 @@ impl Scheduler {
             let run = AssertUnwindSafe(scheduler.runner.run(&claimed, &signals)).catch_unwind();
             match run.await {
                 Ok(Ok(())) => {}
-                Ok(Err(RunError::Store(error @ StoreError::Lost(_)))) => tracing::warn!(%error, "let go"),
+                Ok(Err(RunError::Store(error @ (StoreError::Lost(_) | StoreError::Displaced)))) => {
+                    tracing::warn!(%error, "let go");
+                }
                 Ok(Err(error)) => scheduler.fail(&claimed, &error).await,
                 Err(_) => scheduler.fail(&claimed, &"a fault in the program (a panic)").await,
             }
@@ -164,7 +177,15 @@ impl Scheduler {
             Ok(task) => task.map_or(claimed.task.iteration, |task| task.iteration),
             Err(_) => claimed.task.iteration,
         };
-        let step = Step { iteration, line: None, pending: None, intent: None, usage: None, end: Some(end), now: self.clock.now() };
+        let step = Step {
+            iteration,
+            line: None,
+            pending: None,
+            intent: None,
+            usage: None,
+            end: Some(end),
+            now: self.clock.now(),
+        };
         if let Err(error) = self.store.record(claimed.fence.clone(), step).await {
             tracing::error!(task = %claimed.task.id, error = &error as &dyn std::error::Error, "not even its failure could be recorded");
         }
@@ -215,6 +236,25 @@ impl Scheduler {
             let at_work = self.running().keys().any(|fence| fence.id == id);
             if !at_work && !self.drain.is_cancelled() {
                 self.runner.refresh(&id).await;
+            }
+        }
+    }
+
+    /// Forgets tasks that are old enough, a few at each look: nobody waits for it, and nobody is to wait because of it.
+    async fn forget_expired(&self) {
+        let Some(retention) = self.retention else { return };
+        let before = self.clock.now().before(retention);
+        let ids = match self.store.expired(before, BATCH).await {
+            Ok(ids) => ids,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "expired tasks cannot be read");
+                return;
+            }
+        };
+        // All at once, for one commit.
+        for (id, done) in ids.iter().zip(join_all(ids.iter().map(|id| self.runner.forget(id))).await) {
+            if let Err(error) = done {
+                tracing::error!(task = %id, error = &error as &dyn std::error::Error, "an expired task cannot be forgotten");
             }
         }
     }

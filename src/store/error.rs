@@ -37,6 +37,15 @@ pub enum StoreError {
     /// The state of the task does not allow the step.
     #[error(transparent)]
     Transition(#[from] IllegalTransition),
+    /// Another service holds the database, and moves.
+    #[error("it is held by another codex-agent")]
+    Held,
+    /// The lock beside the database cannot be had.
+    #[error("the lock beside it")]
+    Lock(#[source] std::io::Error),
+    /// Another service has taken the database over while this one stood still: nothing is written any more.
+    #[error("another codex-agent has taken the database over while this one stood still")]
+    Displaced,
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,

@@ -42,14 +42,17 @@ pub trait Store: Send + Sync + 'static {
     async fn record(&self, fence: Fence, step: Step) -> Result<Recorded, StoreError>;
     /// Puts an unfinished task back in the queue; no attempt is counted for it.
     async fn hand_back(&self, fence: Fence) -> Result<(), StoreError>;
-    /// Puts back in the queue what an earlier run of the process left running; how many those were.
-    async fn recover(&self) -> Result<u64, StoreError>;
+    /// Puts back in the queue what an earlier run of the process left running; ends what was lost `lost_limit` times without
+    /// a new iteration.
+    async fn recover(&self, lost_limit: u32, now: Timestamp) -> Result<Recovered, StoreError>;
     /// Ends a queued task, or notes that a running one is to be stopped.
     async fn request_cancel(&self, id: &TaskId, now: Timestamp) -> Result<CancelAnswer, StoreError>;
     /// The running tasks that are to be stopped, as they are held now.
     async fn cancel_requests(&self) -> Result<Vec<Fence>, StoreError>;
     /// Forgets an ended task.
     async fn delete(&self, id: &TaskId) -> Result<DeleteAnswer, StoreError>;
+    /// Tasks that ended before that time and whose files are complete, the oldest first.
+    async fn expired(&self, before: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError>;
     /// Ended tasks whose files are not known to be complete, the oldest first.
     async fn unfiled(&self, limit: u32) -> Result<Vec<TaskId>, StoreError>;
     /// Notes that the files of an ended task are complete.
@@ -60,6 +63,10 @@ pub trait Store: Send + Sync + 'static {
     async fn offset_after(&self, id: &TaskId, iteration: u32) -> Result<u64, StoreError>;
     /// Whether it answers.
     async fn ping(&self) -> Result<(), StoreError>;
+    /// Makes sure that the tasks of this worker are still its own, before something is done that cannot be taken back.
+    async fn hold(&self) -> Result<(), StoreError>;
+    /// Returns when somebody else has taken this worker's place.
+    async fn displaced(&self);
     /// Writes what is left and closes.
     async fn close(&self);
     /// Who waits for what.
@@ -199,6 +206,15 @@ pub struct Recorded {
     pub cancel_requested: bool,
     /// The length of the record now, in bytes.
     pub log_bytes: u64,
+}
+
+/// What was found of workers that have died.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Tasks that are in the queue again.
+    pub requeued: u64,
+    /// Tasks that have been ended, because worker after worker died over them.
+    pub given_up: u64,
 }
 
 /// What became of a wish to cancel.

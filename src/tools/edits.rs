@@ -78,15 +78,14 @@ impl Toolbox {
         let (mut given, mut took) = (plan, Duration::ZERO);
         let done = |result, took| ToolResult { result, took, cut_off: false };
         for _ in 0..TRIES {
-            let plan = match given.take() {
-                Some(plan) => plan,
-                None => {
-                    let Some(plan) = self.plan(workspace, call).await else { break };
-                    if let Some(intent) = plan.intent() {
-                        intentions.record(intent.clone()).await?;
-                    }
-                    plan
+            let plan = if let Some(plan) = given.take() {
+                plan
+            } else {
+                let Some(plan) = self.plan(workspace, call).await else { break };
+                if let Some(intent) = plan.intent() {
+                    intentions.record(intent.clone()).await?;
                 }
+                plan
             };
             let started = Instant::now();
             took += plan.took;
@@ -111,7 +110,8 @@ impl Toolbox {
         let Ok(workspace) = self.workspace(workspace) else { return Some(failure(UNKNOWN)) };
         let arguments = call.arguments.clone();
         let traced = off_the_async_threads(move || {
-            let trace = arguments::parse(&arguments).map(|arguments| edit_file::trace(&workspace, &arguments, &intent))?;
+            let trace =
+                arguments::parse(&arguments).map(|arguments| edit_file::trace(&workspace, &arguments, &intent))?;
             Ok((trace, intent.result))
         });
         match traced.await {

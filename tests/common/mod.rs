@@ -195,6 +195,11 @@ impl Service {
         self.log.lock().unwrap().clone()
     }
 
+    /// The log as it grows, for when the service itself is gone.
+    pub fn said(&self) -> Arc<Mutex<String>> {
+        Arc::clone(&self.log)
+    }
+
     pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();

@@ -8,6 +8,7 @@
 //! SQLite has one writer at a time; here it is one task that owns the only writing connection, so nobody ever waits
 //! for a lock, and one fsync answers everybody who came during the one before.
 
+mod lease;
 mod read;
 mod row;
 mod write;
@@ -20,10 +21,11 @@ use async_trait::async_trait;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
+use self::lease::Lease;
 use self::writer::{Apply, Ring, Writer};
 use super::{
-    CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, ListQuery, Listed, NewTask, Recorded, Step, Store,
-    StoreError, StoredLine, Submitted,
+    CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, ListQuery, Listed, NewTask, Recorded, Recovered, Step,
+    Store, StoreError, StoredLine, Submitted,
 };
 use crate::domain::{Task, TaskId, Timestamp};
 
@@ -41,8 +43,9 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the file, makes it if need be, and brings its tables up to date.
-    pub async fn open(file: &Path) -> Result<Self, StoreError> {
+    /// Opens the file, makes it if need be, and brings its tables up to date. It is this process's then, for as long as it
+    /// never stands still for longer than `lease`.
+    pub async fn open(file: &Path, lease: Duration) -> Result<Self, StoreError> {
         let mut connection = options(file).create_if_missing(true).connect().await.map_err(StoreError::Open)?;
         sqlx::migrate!("migrations/sqlite").run(&mut connection).await.map_err(StoreError::Migrate)?;
         let readers = SqlitePoolOptions::new()
@@ -50,8 +53,9 @@ impl SqliteStore {
             .connect_with(options(file).read_only(true))
             .await
             .map_err(StoreError::Open)?;
+        let lease = Lease::take(&mut connection, file, lease).await?;
         let changes = Changes::default();
-        Ok(Self { writer: Writer::start(connection, changes.clone()), readers, changes })
+        Ok(Self { writer: Writer::start(connection, lease, changes.clone()), readers, changes })
     }
 }
 
@@ -104,8 +108,9 @@ impl Store for SqliteStore {
         self.writer.write(fence, |db, fence| Box::pin(write::hand_back(db, fence)), ring).await
     }
 
-    async fn recover(&self) -> Result<u64, StoreError> {
-        self.writer.write((), |db, ()| Box::pin(write::recover(db)), |changes, (), _| changes.ring_queued()).await
+    async fn recover(&self, lost_limit: u32, now: Timestamp) -> Result<Recovered, StoreError> {
+        let apply: Apply<(u32, Timestamp), _> = |db, (limit, now)| Box::pin(write::recover(db, *limit, *now));
+        self.writer.write((lost_limit, now), apply, |changes, _, _| changes.ring_queued()).await
     }
 
     async fn request_cancel(&self, id: &TaskId, now: Timestamp) -> Result<CancelAnswer, StoreError> {
@@ -124,6 +129,10 @@ impl Store for SqliteStore {
     async fn delete(&self, id: &TaskId) -> Result<DeleteAnswer, StoreError> {
         let ring: Ring<TaskId, _> = |changes, id, _| changes.ring_task(id);
         self.writer.write(id.clone(), |db, id| Box::pin(write::delete(db, id)), ring).await
+    }
+
+    async fn expired(&self, before: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError> {
+        read::expired(&mut *self.readers.acquire().await?, before, limit).await
     }
 
     async fn unfiled(&self, limit: u32) -> Result<Vec<TaskId>, StoreError> {
@@ -146,6 +155,18 @@ impl Store for SqliteStore {
         read::ping(&mut *self.readers.acquire().await?).await?;
         // A write that changes nothing still has to get the lock.
         self.writer.write((), |db, ()| Box::pin(write::ping(db)), |_, (), ()| {}).await
+    }
+
+    async fn hold(&self) -> Result<(), StoreError> {
+        if self.writer.is_held() {
+            return Ok(());
+        }
+        // Every commit finds out.
+        self.writer.write((), |db, ()| Box::pin(write::ping(db)), |_, (), ()| {}).await
+    }
+
+    async fn displaced(&self) {
+        self.writer.displaced().await;
     }
 
     async fn close(&self) {

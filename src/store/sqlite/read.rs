@@ -4,7 +4,7 @@ use futures_util::TryStreamExt;
 use sqlx::SqliteConnection;
 
 use super::row::{SELECT_TASK, TaskRow, signed, unsigned};
-use crate::domain::{InvalidTaskId, Status, Task, TaskId};
+use crate::domain::{InvalidTaskId, Status, Task, TaskId, Timestamp};
 use crate::store::{Cursor, Fence, ListQuery, Listed, StoreError, StoredLine};
 
 /// Bytes of posted tasks on a page: enough for any page of ordinary tasks, and far from what a few clients listing the
@@ -51,6 +51,17 @@ pub(super) async fn cancel_requests(db: &mut SqliteConnection) -> Result<Vec<Fen
 pub(super) async fn unfiled(db: &mut SqliteConnection, limit: u32) -> Result<Vec<TaskId>, StoreError> {
     let sql = "SELECT id FROM tasks WHERE filed = 0 AND finished_at IS NOT NULL ORDER BY seq LIMIT ?";
     let ids: Vec<String> = sqlx::query_scalar(sql).bind(limit).fetch_all(db).await?;
+    ids.iter().map(|id| parse_id(id)).collect()
+}
+
+pub(super) async fn expired(
+    db: &mut SqliteConnection,
+    before: Timestamp,
+    limit: u32,
+) -> Result<Vec<TaskId>, StoreError> {
+    let sql = "SELECT id FROM tasks INDEXED BY tasks_finished WHERE finished_at < ? AND filed = 1 \
+               ORDER BY finished_at LIMIT ?";
+    let ids: Vec<String> = sqlx::query_scalar(sql).bind(before.millis()).bind(limit).fetch_all(db).await?;
     ids.iter().map(|id| parse_id(id)).collect()
 }
 

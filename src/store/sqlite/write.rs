@@ -7,9 +7,10 @@ use sqlx::SqliteConnection;
 
 use super::read;
 use super::row::{SELECT_TASK, TaskRow, signed, unsigned};
-use crate::domain::{Intent, Json, Outcome, Task, TaskEvent, TaskId, TaskState, Timestamp};
+use crate::domain::{ErrorCode, Intent, Json, Outcome, Task, TaskEvent, TaskId, TaskState, Timestamp};
 use crate::store::{
-    CancelAnswer, Claim, Claimed, DeleteAnswer, Fence, NewTask, Pending, Recorded, Step, StoreError, Submitted, Which,
+    CancelAnswer, Claim, Claimed, DeleteAnswer, Fence, NewTask, Pending, Recorded, Recovered, Step, StoreError,
+    Submitted, Which,
 };
 
 type Db = SqliteConnection;
@@ -199,12 +200,37 @@ pub(super) async fn hand_back(db: &mut Db, fence: &Fence) -> Result<(), StoreErr
     if done.rows_affected() == 0 { Err(StoreError::Lost(fence.id.clone())) } else { Ok(()) }
 }
 
-pub(super) async fn recover(db: &mut Db) -> Result<u64, StoreError> {
+pub(super) async fn recover(db: &mut Db, lost_limit: u32, now: Timestamp) -> Result<Recovered, StoreError> {
+    let running = TaskState::Running.status().as_str();
     let to = TaskState::Running.on(TaskEvent::HandedBack)?;
-    let sql = "UPDATE tasks SET status = ?, revision = revision + 1 WHERE status = ?";
-    let done =
-        sqlx::query(sql).bind(to.status().as_str()).bind(TaskState::Running.status().as_str()).execute(db).await?;
-    Ok(done.rows_affected())
+    let sql = "UPDATE tasks SET status = ?1, losses = losses + 1, revision = revision + 1 \
+               WHERE status = ?2 AND losses + 1 < ?3";
+    let requeued = sqlx::query(sql).bind(to.status().as_str()).bind(running).bind(lost_limit).execute(&mut *db).await?;
+    // What is left is not tried again. Who was told that it will be cancelled is not told otherwise.
+    let message = format!("{lost_limit} workers have died over the task without a new iteration");
+    let mut given_up = 0;
+    for (cancelled, outcome) in [(true, Outcome::Cancelled), (false, Outcome::failed(ErrorCode::LostTooOften, message))]
+    {
+        let to = TaskState::Running.on(TaskEvent::Ended(outcome))?;
+        let error = match to.outcome() {
+            Some(Outcome::Failed(error)) => Some(error),
+            _ => None,
+        };
+        let sql = "UPDATE tasks SET status = ?1, losses = losses + 1, revision = revision + 1, finished_at = ?2, \
+                   error_code = ?3, error_message = ?4, pending = NULL, pending_tool_ms = NULL, intent = NULL \
+                   WHERE status = ?5 AND cancel_requested = ?6";
+        let ended = sqlx::query(sql)
+            .bind(to.status().as_str())
+            .bind(now.millis())
+            .bind(error.map(|error| error.code.as_str()))
+            .bind(error.map(|error| error.message.as_str()))
+            .bind(running)
+            .bind(cancelled)
+            .execute(&mut *db)
+            .await?;
+        given_up += ended.rows_affected();
+    }
+    Ok(Recovered { requeued: requeued.rows_affected(), given_up })
 }
 
 pub(super) async fn request_cancel(db: &mut Db, id: &TaskId, now: Timestamp) -> Result<CancelAnswer, StoreError> {

@@ -1,13 +1,15 @@
 //! The one task that writes, and commits in groups.
 
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Executor};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::lease::Lease;
 use crate::store::{Changes, StoreError};
 
 /// Writes that may wait. Each belongs to a task or a request that is waiting itself, so this bounds nothing but memory.
@@ -16,11 +18,22 @@ const QUEUE: usize = 1024;
 /// Writes in one commit: beyond this a longer group saves no more fsyncs worth naming, and makes the first one wait.
 const GROUP: usize = 256;
 
+/// The pause before a renewal that failed is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
 /// The handle that everybody writes through.
 pub(super) struct Writer {
     changes: Changes,
     jobs: Mutex<Option<mpsc::Sender<Box<dyn Job>>>>,
+    held: watch::Receiver<Held>,
     task: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+}
+
+/// How long the database is certainly ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    Until(Instant),
+    NoMore,
 }
 
 /// What a write does to the database; it may be called again after a rollback.
@@ -31,10 +44,24 @@ pub(super) type Ring<D, T> = fn(&Changes, &D, &T);
 
 impl Writer {
     #[expect(clippy::disallowed_methods, reason = "joined by close(), which the application awaits")]
-    pub(super) fn start(connection: SqliteConnection, changes: Changes) -> Self {
+    pub(super) fn start(connection: SqliteConnection, lease: Lease, changes: Changes) -> Self {
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let task = tokio::spawn(run(connection, queue));
-        Self { changes, jobs: Mutex::new(Some(jobs)), task: tokio::sync::Mutex::new(Some(task)) }
+        let (told, held) = watch::channel(Held::Until(lease.until()));
+        let task = tokio::spawn(Writing { db: connection, lease, told }.run(queue));
+        Self { changes, jobs: Mutex::new(Some(jobs)), held, task: tokio::sync::Mutex::new(Some(task)) }
+    }
+
+    /// Whether nobody else can have taken the database yet; otherwise a write finds out.
+    pub(super) fn is_held(&self) -> bool {
+        matches!(*self.held.borrow(), Held::Until(until) if Instant::now() < until)
+    }
+
+    /// Returns when somebody else has taken the database.
+    pub(super) async fn displaced(&self) {
+        if self.held.clone().wait_for(|held| *held == Held::NoMore).await.is_err() {
+            // The writer is gone, and was not displaced.
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Returns when the write is on disk. The write itself goes on if the caller is dropped meanwhile.
@@ -104,48 +131,133 @@ impl<D: Send + Sync, T: Send> Job for Write<D, T> {
     }
 }
 
-async fn run(mut db: SqliteConnection, mut queue: mpsc::Receiver<Box<dyn Job>>) {
-    let mut group = Vec::with_capacity(GROUP);
-    while queue.recv_many(&mut group, GROUP).await > 0 {
-        match commit(&mut db, &mut group).await {
-            Ok(()) => group.drain(..).for_each(|job| job.answer(None)),
-            // The database itself refused: it would refuse each of them alike.
-            Err(Some(error)) => {
-                let text = error.to_string();
-                let failed = || Some(StoreError::Unavailable(sqlx::Error::Protocol(text.clone())));
-                group.drain(..).for_each(|job| job.answer(failed()));
+/// What the writing task owns.
+struct Writing {
+    db: SqliteConnection,
+    lease: Lease,
+    told: watch::Sender<Held>,
+}
+
+/// Why a group was not committed; nothing of it is there.
+enum Refusal {
+    /// One of the writes failed, and keeps its own error.
+    Job,
+    /// The database itself: it would refuse each of them alike.
+    Database(sqlx::Error),
+    /// The database is somebody else's.
+    Displaced,
+}
+
+impl Writing {
+    async fn run(mut self, mut queue: mpsc::Receiver<Box<dyn Job>>) {
+        let mut group = Vec::with_capacity(GROUP);
+        loop {
+            let renewal = tokio::time::Instant::from_std(self.lease.due());
+            tokio::select! {
+                got = queue.recv_many(&mut group, GROUP) => if got == 0 { break },
+                () = tokio::time::sleep_until(renewal) => {}
             }
-            // One bad write must not spoil the others: each for itself, and each hears its own error.
-            Err(None) => {
-                for job in group.drain(..) {
-                    let mut alone = [job];
-                    let failed = commit(&mut db, &mut alone).await.err().flatten();
-                    let [job] = alone;
-                    job.answer(failed.map(StoreError::Unavailable));
+            match self.commit(&mut group).await {
+                Ok(()) => group.drain(..).for_each(|job| job.answer(None)),
+                Err(Refusal::Job) => self.one_by_one(&mut group).await,
+                Err(refusal) => {
+                    if group.is_empty() {
+                        // Tried again soon: there is time for more than one.
+                        tracing::error!(error = %refusal.clone_error(), "the lease on the database could not be renewed");
+                        tokio::time::sleep(RETRY).await;
+                    }
+                    group.drain(..).for_each(|job| job.answer(Some(refusal.clone_error())));
                 }
             }
+            if *self.told.borrow() == Held::NoMore {
+                // There is nothing to be renewed: whoever still comes is told so.
+                while queue.recv_many(&mut group, GROUP).await > 0 {
+                    group.drain(..).for_each(|job| job.answer(Some(StoreError::Displaced)));
+                }
+                break;
+            }
+        }
+        if let Err(error) = self.close().await {
+            tracing::error!(%error, "the database did not close cleanly");
         }
     }
-    if let Err(error) = db.close().await {
-        tracing::error!(%error, "the database did not close cleanly");
+
+    /// One bad write must not spoil the others: each for itself, and each hears its own error.
+    async fn one_by_one(&mut self, group: &mut Vec<Box<dyn Job>>) {
+        for job in group.drain(..) {
+            let mut alone = [job];
+            let refusal = self.commit(&mut alone).await.err();
+            let [job] = alone;
+            job.answer(refusal.and_then(|refusal| match refusal {
+                Refusal::Job => None,
+                refusal => Some(refusal.clone_error()),
+            }));
+        }
+    }
+
+    /// One transaction over all of `group`; with none it renews the lease.
+    async fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), Refusal> {
+        let done = self.transaction(group).await;
+        match &done {
+            Ok(renewed) => {
+                self.lease.kept(*renewed);
+                let until = Held::Until(self.lease.until());
+                self.told.send_if_modified(|held| std::mem::replace(held, until) != until);
+            }
+            Err(Refusal::Displaced) => {
+                tracing::error!("{}", StoreError::Displaced);
+                self.told.send_replace(Held::NoMore);
+            }
+            Err(_) => {}
+        }
+        done.map(|_| ())
+    }
+
+    /// Returns since when the lease is renewed.
+    async fn transaction(&mut self, group: &mut [Box<dyn Job>]) -> Result<Instant, Refusal> {
+        let db = &mut self.db;
+        db.execute("BEGIN IMMEDIATE").await.map_err(Refusal::Database)?;
+        let renewed = match self.lease.keep(db).await {
+            Ok(renewed) => renewed,
+            Err(error) => {
+                rollback(db).await;
+                return Err(match error {
+                    StoreError::Displaced => Refusal::Displaced,
+                    StoreError::Unavailable(error) | StoreError::Refused(error) => Refusal::Database(error),
+                    other => Refusal::Database(sqlx::Error::Protocol(other.to_string())),
+                });
+            }
+        };
+        for job in group {
+            if job.apply(db).await.is_err() {
+                rollback(db).await;
+                return Err(Refusal::Job);
+            }
+        }
+        if let Err(error) = db.execute("COMMIT").await {
+            rollback(db).await;
+            return Err(Refusal::Database(error));
+        }
+        Ok(renewed)
+    }
+
+    async fn close(mut self) -> Result<(), StoreError> {
+        if *self.told.borrow() != Held::NoMore {
+            self.lease.release(&mut self.db).await?;
+        }
+        Ok(self.db.close().await?)
     }
 }
 
-/// One transaction over all of `group`; after an error nothing of it is there. The error is the database's, or
-/// `None` where a job failed and keeps its own.
-async fn commit(db: &mut SqliteConnection, group: &mut [Box<dyn Job>]) -> Result<(), Option<sqlx::Error>> {
-    db.execute("BEGIN IMMEDIATE").await.map_err(Some)?;
-    for job in group {
-        if job.apply(db).await.is_err() {
-            rollback(db).await;
-            return Err(None);
+impl Refusal {
+    /// The same for each of the writes.
+    fn clone_error(&self) -> StoreError {
+        match self {
+            Self::Displaced => StoreError::Displaced,
+            Self::Database(error) => StoreError::Unavailable(sqlx::Error::Protocol(error.to_string())),
+            Self::Job => StoreError::Closed,
         }
     }
-    if let Err(error) = db.execute("COMMIT").await {
-        rollback(db).await;
-        return Err(Some(error));
-    }
-    Ok(())
 }
 
 async fn rollback(db: &mut SqliteConnection) {
