@@ -11,6 +11,7 @@
 mod lease;
 mod read;
 mod row;
+mod wal;
 mod write;
 mod writer;
 
@@ -22,6 +23,7 @@ use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
 use self::lease::Lease;
+use self::wal::Wal;
 use self::writer::{Apply, Ring, Writer};
 use super::{
     CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, ListQuery, Listed, NewTask, Recorded, Recovered, Step,
@@ -31,6 +33,10 @@ use crate::domain::{Task, TaskId, Timestamp};
 
 /// Readers at a time: reads are short, and a waiting one is cheaper than a connection with its cache.
 const READERS: u32 = 4;
+
+/// Where the write-ahead log is cut to when it begins anew, in bytes. It stays that long afterwards: to grow a file costs
+/// more than to write into it.
+const WAL_KEPT: u32 = 16 * 1024 * 1024;
 
 /// How long another process (a backup, an inspection by hand) may hold the file before a write fails.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,7 +61,7 @@ impl SqliteStore {
             .map_err(StoreError::Open)?;
         let lease = Lease::take(&mut connection, file, lease).await?;
         let changes = Changes::default();
-        Ok(Self { writer: Writer::start(connection, lease, changes.clone()), readers, changes })
+        Ok(Self { writer: Writer::start(connection, lease, Wal::of(file), changes.clone()), readers, changes })
     }
 }
 
@@ -67,6 +73,7 @@ fn options(file: &Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
+        .pragma("journal_size_limit", WAL_KEPT.to_string())
         .disable_statement_logging()
 }
 

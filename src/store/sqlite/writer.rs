@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::lease::Lease;
+use super::wal::Wal;
 use crate::store::{Changes, StoreError};
 
 /// Writes that may wait. Each belongs to a task or a request that is waiting itself, so this bounds nothing but memory.
@@ -44,10 +45,10 @@ pub(super) type Ring<D, T> = fn(&Changes, &D, &T);
 
 impl Writer {
     #[expect(clippy::disallowed_methods, reason = "joined by close(), which the application awaits")]
-    pub(super) fn start(connection: SqliteConnection, lease: Lease, changes: Changes) -> Self {
+    pub(super) fn start(db: SqliteConnection, lease: Lease, wal: Wal, changes: Changes) -> Self {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (told, held) = watch::channel(Held::Until(lease.until()));
-        let task = tokio::spawn(Writing { db: connection, lease, told }.run(queue));
+        let task = tokio::spawn(Writing { db, lease, wal, told }.run(queue));
         Self { changes, jobs: Mutex::new(Some(jobs)), held, task: tokio::sync::Mutex::new(Some(task)) }
     }
 
@@ -135,6 +136,7 @@ impl<D: Send + Sync, T: Send> Job for Write<D, T> {
 struct Writing {
     db: SqliteConnection,
     lease: Lease,
+    wal: Wal,
     told: watch::Sender<Held>,
 }
 
@@ -168,6 +170,9 @@ impl Writing {
                     }
                     group.drain(..).for_each(|job| job.answer(Some(refusal.clone_error())));
                 }
+            }
+            if let Err(error) = self.wal.trim(&mut self.db).await {
+                tracing::warn!(%error, "the write-ahead log could not be cut");
             }
             if *self.told.borrow() == Held::NoMore {
                 // There is nothing to be renewed: whoever still comes is told so.
