@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::machine::{Begun, Event, Machine, Phase};
-use crate::domain::{ErrorCode, Json, Line, Models, Outcome, StopReason, Task, TaskState, Timestamp, Usage};
+use crate::domain::{ErrorCode, Intent, Json, Line, Models, Outcome, StopReason, Task, TaskState, Timestamp, Usage};
 use crate::store::{Claimed, Fence, Pending};
 
 /// What the world does next, as far as it fits the phase.
@@ -17,11 +17,14 @@ enum Next {
     Crash,
 }
 
+const FINISH: &str = r#"{"event":"finish","summary":"s"}"#;
+
 const REPLIES: &[&str] = &[
     r#"{"event":"tool_call","name":"read_file","arguments":{"file_path":"a"}}"#,
+    r#"{"event":"tool_call","name":"edit_file","arguments":{"file_path":"a","new_content":"b"}}"#,
     r#"{"event":"tool_call","name":"nothing"}"#,
     r#"{"event":"tool_call"}"#,
-    r#"{"event":"finish","summary":"s"}"#,
+    FINISH,
     r#"{"event":"resync"}"#,
     r#"{"event":"dance"}"#,
     r"[1]",
@@ -30,7 +33,7 @@ const REPLIES: &[&str] = &[
 fn next() -> impl Strategy<Value = Next> {
     let reason = prop_oneof![Just(StopReason::Cancelled), Just(StopReason::DeadlineExceeded)];
     prop_oneof![
-        8 => Just(Next::Reply(REPLIES[0])),
+        8 => (0..2usize).prop_map(|n| Next::Reply(REPLIES[n])),
         4 => (0..REPLIES.len()).prop_map(|n| Next::Reply(REPLIES[n])),
         8 => Just(Next::Tool),
         3 => Just(Next::Crash),
@@ -83,6 +86,13 @@ impl Stored {
         }
         self.claimed.task.iteration = machine.iteration();
         self.claimed.pending = write.pending;
+        // As the driver does: what an edit is about to do goes with its call, and goes when its result comes.
+        self.claimed.intent = match machine.phase() {
+            Phase::Calling { call, .. } if call.name == "edit_file" => {
+                Some(Intent { before: None, after: Some(self.lines.len().to_string()), result: Json::empty_object() })
+            }
+            _ => None,
+        };
         self.end = write.end;
     }
 }
@@ -114,7 +124,7 @@ proptest! {
         let mut stored = Stored::new(max_iterations);
         let mut machine = Machine::resume(&stored.claimed, &models).unwrap();
         // However the story goes on, replies and tools come in the end.
-        let ending = [Next::Reply(REPLIES[3]), Next::Tool].into_iter().cycle().take(2 * max_iterations as usize + 8);
+        let ending = [Next::Reply(FINISH), Next::Tool].into_iter().cycle().take(2 * max_iterations as usize + 8);
         for next in story.into_iter().chain(ending) {
             if *machine.phase() == Phase::Over {
                 break;

@@ -13,6 +13,7 @@ mod confined;
 mod crash;
 mod fidelity;
 mod hostile;
+mod keeping;
 mod lease;
 mod list;
 mod log;
