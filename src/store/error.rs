@@ -4,18 +4,21 @@ use sqlx::error::ErrorKind;
 
 use crate::domain::{IllegalTransition, TaskId};
 
+/// What a driver says of it.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// A step that was not taken; nothing of it is on disk.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database did not do it: full, locked, gone. Trying again may help.
     #[error("the database is not available")]
-    Unavailable(#[source] sqlx::Error),
+    Unavailable(#[source] Cause),
     /// The database holds the step for wrong: a constraint is in its way. It will be next time, too.
     #[error("the database refused the step")]
-    Refused(#[source] sqlx::Error),
+    Refused(#[source] Cause),
     /// The database cannot be opened or brought to this version's tables.
     #[error("the database cannot be opened")]
-    Open(#[source] sqlx::Error),
+    Open(#[source] Cause),
     /// The tables are not as this version needs them.
     #[error("the database cannot be brought up to date")]
     Migrate(#[source] sqlx::migrate::MigrateError),
@@ -54,7 +57,14 @@ pub enum StoreError {
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         let constraint = error.as_database_error().is_some_and(|error| error.kind() != ErrorKind::Other);
-        if constraint { Self::Refused(error) } else { Self::Unavailable(error) }
+        if constraint { Self::Refused(error.into()) } else { Self::Unavailable(error.into()) }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        let constraint = error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation);
+        if constraint { Self::Refused(error.into()) } else { Self::Unavailable(error.into()) }
     }
 }
 

@@ -15,8 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection, Sqlite, Transaction};
+use rusqlite::{Connection, TransactionBehavior, params};
 
 use crate::domain::millis;
 use crate::store::StoreError;
@@ -39,21 +38,19 @@ pub(super) struct Lease {
 
 impl Lease {
     /// Takes the database, if nobody holds it who moves.
-    pub(super) async fn take(db: &mut SqliteConnection, file: &Path, term: Duration) -> Result<Self, StoreError> {
+    pub(super) fn take(db: &mut Connection, file: &Path, term: Duration) -> Result<Self, StoreError> {
         // Two who start at the same moment come one after the other.
-        let mut transaction: Transaction<'_, Sqlite> = db.begin_with("BEGIN IMMEDIATE").await?;
-        let sql = sqlx::AssertSqlSafe(format!("SELECT epoch, until > {NOW} FROM lease"));
-        let (epoch, moves): (i64, bool) = sqlx::query_as(sql).fetch_one(&mut *transaction).await?;
-        if moves && lives(&lock_file(file, epoch)).map_err(StoreError::Lock)? {
+        let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let sql = format!("SELECT epoch, until > {NOW} FROM lease");
+        let (former, moves): (i64, bool) = transaction.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        if moves && lives(&lock_file(file, former)).map_err(StoreError::Lock)? {
             return Err(StoreError::Held);
         }
-        let (former, epoch) = (epoch, epoch + 1);
-        let path = lock_file(file, epoch);
-        let lock = File::create(&path).map_err(StoreError::Lock)?;
+        let epoch = former + 1;
+        let lock = File::create(lock_file(file, epoch)).map_err(StoreError::Lock)?;
         lock.try_lock().map_err(|error| StoreError::Lock(error.into()))?;
-        let sql = sqlx::AssertSqlSafe(format!("UPDATE lease SET epoch = ?, until = {NOW} + ?"));
-        sqlx::query(sql).bind(epoch).bind(time(term)).execute(&mut *transaction).await?;
-        transaction.commit().await?;
+        transaction.execute(&format!("UPDATE lease SET epoch = ?, until = {NOW} + ?"), params![epoch, time(term)])?;
+        transaction.commit()?;
         // Whoever still has it open keeps the lock on a file without a name.
         if let Err(error) = std::fs::remove_file(lock_file(file, former))
             && error.kind() != io::ErrorKind::NotFound
@@ -65,14 +62,14 @@ impl Lease {
 
     /// Inside a transaction: makes sure that the database is still ours, and renews the lease if it is time. What it
     /// returns is to be told to [`Lease::kept`] after the commit.
-    pub(super) async fn keep(&self, db: &mut SqliteConnection) -> Result<Instant, StoreError> {
+    pub(super) fn keep(&self, db: &Connection) -> Result<Instant, StoreError> {
         let now = Instant::now();
         let due = now >= self.due();
         let ours = if due {
-            let sql = sqlx::AssertSqlSafe(format!("UPDATE lease SET until = {NOW} + ? WHERE epoch = ?"));
-            sqlx::query(sql).bind(time(self.term)).bind(self.epoch).execute(db).await?.rows_affected() == 1
+            let sql = format!("UPDATE lease SET until = {NOW} + ? WHERE epoch = ?");
+            db.prepare_cached(&sql)?.execute(params![time(self.term), self.epoch])? == 1
         } else {
-            sqlx::query_scalar("SELECT epoch = ? FROM lease").bind(self.epoch).fetch_one(db).await?
+            db.prepare_cached("SELECT epoch = ? FROM lease")?.query_row([self.epoch], |row| row.get(0))?
         };
         match (ours, due) {
             (false, _) => Err(StoreError::Displaced),
@@ -97,8 +94,8 @@ impl Lease {
     }
 
     /// Lets go, so that the next one need not wait.
-    pub(super) async fn release(&self, db: &mut SqliteConnection) -> Result<(), StoreError> {
-        sqlx::query("UPDATE lease SET until = 0 WHERE epoch = ?").bind(self.epoch).execute(db).await?;
+    pub(super) fn release(&self, db: &Connection) -> Result<(), StoreError> {
+        db.execute("UPDATE lease SET until = 0 WHERE epoch = ?", [self.epoch])?;
         Ok(())
     }
 }

@@ -1,12 +1,13 @@
 //! The store in one SQLite file.
 //!
 //! ```text
-//!  writes ─► writer (one connection, one task, commits what has gathered) ─► WAL, synchronous=FULL
+//!  writes ─► writer (one connection, one thread, commits what has gathered) ─► WAL, synchronous=FULL
 //!  reads  ─► a few read-only connections
 //! ```
 //!
-//! SQLite has one writer at a time; here it is one task that owns the only writing connection, so nobody ever waits
-//! for a lock, and one fsync answers everybody who came during the one before.
+//! SQLite has one writer at a time; here it is one thread that owns the only writing connection, so nobody ever waits
+//! for a lock, and one fsync answers everybody who came during the one before. It calls SQLite itself (rusqlite): through
+//! sqlx each statement is handed to a thread and back, which cost more than the statement.
 
 mod lease;
 mod read;
@@ -19,11 +20,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::ConnectOptions;
+use rusqlite::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection as _};
 
-use self::lease::Lease;
-use self::wal::Wal;
 use self::writer::{Apply, Ring, Writer};
 use super::{
     CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, ListQuery, Listed, NewTask, Recorded, Recovered, Step,
@@ -37,6 +37,9 @@ const READERS: u32 = 4;
 /// Where the write-ahead log is cut to when it begins anew, in bytes. It stays that long afterwards: to grow a file costs
 /// more than to write into it.
 const WAL_KEPT: u32 = 16 * 1024 * 1024;
+
+/// Statements that the writer keeps prepared: all of them.
+const STATEMENTS: usize = 64;
 
 /// How long another process (a backup, an inspection by hand) may hold the file before a write fails.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -52,17 +55,31 @@ impl SqliteStore {
     /// Opens the file, makes it if need be, and brings its tables up to date. It is this process's then, for as long as it
     /// never stands still for longer than `lease`.
     pub async fn open(file: &Path, lease: Duration) -> Result<Self, StoreError> {
-        let mut connection = options(file).create_if_missing(true).connect().await.map_err(StoreError::Open)?;
-        sqlx::migrate!("migrations/sqlite").run(&mut connection).await.map_err(StoreError::Migrate)?;
+        let opening = |error: sqlx::Error| StoreError::Open(error.into());
+        let mut migrating = options(file).create_if_missing(true).connect().await.map_err(opening)?;
+        sqlx::migrate!("migrations/sqlite").run(&mut migrating).await.map_err(StoreError::Migrate)?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .connect_with(options(file).read_only(true))
             .await
-            .map_err(StoreError::Open)?;
-        let lease = Lease::take(&mut connection, file, lease).await?;
+            .map_err(opening)?;
+        migrating.close().await.map_err(opening)?;
         let changes = Changes::default();
-        Ok(Self { writer: Writer::start(connection, lease, Wal::of(file), changes.clone()), readers, changes })
+        let writer = Writer::start(file.to_owned(), lease, changes.clone()).await?;
+        Ok(Self { writer, readers, changes })
     }
+}
+
+/// The writer's connection, with the same options as the readers'.
+fn connect(file: &Path) -> rusqlite::Result<Connection> {
+    let db = Connection::open(file)?;
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "foreign_keys", true)?;
+    // It answers with a row.
+    db.query_row(&format!("PRAGMA journal_size_limit = {WAL_KEPT}"), [], |_| Ok(()))?;
+    db.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(db)
 }
 
 /// The one set of options that every connection has.
@@ -73,7 +90,6 @@ fn options(file: &Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
-        .pragma("journal_size_limit", WAL_KEPT.to_string())
         .disable_statement_logging()
 }
 
@@ -85,7 +101,7 @@ impl Store for SqliteStore {
                 changes.ring_queued();
             }
         };
-        self.writer.write(new, |db, new| Box::pin(write::submit(db, new)), ring).await
+        self.writer.write(new, write::submit, ring).await
     }
 
     async fn task(&self, id: &TaskId) -> Result<Option<Task>, StoreError> {
@@ -99,11 +115,11 @@ impl Store for SqliteStore {
     async fn claim(&self, claim: Claim) -> Result<Vec<Claimed>, StoreError> {
         let ring: Ring<_, Vec<Claimed>> =
             |changes, _, claimed| claimed.iter().for_each(|claimed| changes.ring_task(&claimed.task.id));
-        self.writer.write(claim, |db, claim| Box::pin(write::claim(db, claim)), ring).await
+        self.writer.write(claim, write::claim, ring).await
     }
 
     async fn record(&self, fence: Fence, step: Step) -> Result<Recorded, StoreError> {
-        let apply: Apply<(Fence, Step), _> = |db, (fence, step)| Box::pin(write::record(db, fence, step));
+        let apply: Apply<(Fence, Step), _> = |db, (fence, step)| write::record(db, fence, step);
         self.writer.write((fence, step), apply, |changes, (fence, _), _| changes.ring_task(&fence.id)).await
     }
 
@@ -112,16 +128,16 @@ impl Store for SqliteStore {
             changes.ring_queued();
             changes.ring_task(&fence.id);
         };
-        self.writer.write(fence, |db, fence| Box::pin(write::hand_back(db, fence)), ring).await
+        self.writer.write(fence, write::hand_back, ring).await
     }
 
     async fn recover(&self, lost_limit: u32, now: Timestamp) -> Result<Recovered, StoreError> {
-        let apply: Apply<(u32, Timestamp), _> = |db, (limit, now)| Box::pin(write::recover(db, *limit, *now));
+        let apply: Apply<(u32, Timestamp), _> = |db, (limit, now)| write::recover(db, *limit, *now);
         self.writer.write((lost_limit, now), apply, |changes, _, _| changes.ring_queued()).await
     }
 
     async fn request_cancel(&self, id: &TaskId, now: Timestamp) -> Result<CancelAnswer, StoreError> {
-        let apply: Apply<(TaskId, Timestamp), _> = |db, (id, now)| Box::pin(write::request_cancel(db, id, *now));
+        let apply: Apply<(TaskId, Timestamp), _> = |db, (id, now)| write::request_cancel(db, id, *now);
         let ring: Ring<(TaskId, Timestamp), _> = |changes, (id, _), _| {
             changes.ring_cancels();
             changes.ring_task(id);
@@ -135,7 +151,7 @@ impl Store for SqliteStore {
 
     async fn delete(&self, id: &TaskId) -> Result<DeleteAnswer, StoreError> {
         let ring: Ring<TaskId, _> = |changes, id, _| changes.ring_task(id);
-        self.writer.write(id.clone(), |db, id| Box::pin(write::delete(db, id)), ring).await
+        self.writer.write(id.clone(), write::delete, ring).await
     }
 
     async fn expired(&self, before: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError> {
@@ -147,7 +163,7 @@ impl Store for SqliteStore {
     }
 
     async fn mark_filed(&self, id: &TaskId) -> Result<(), StoreError> {
-        self.writer.write(id.clone(), |db, id| Box::pin(write::mark_filed(db, id)), |_, _, ()| {}).await
+        self.writer.write(id.clone(), write::mark_filed, |_, _, ()| {}).await
     }
 
     async fn lines(&self, id: &TaskId, from: u64, limit: u32) -> Result<Vec<StoredLine>, StoreError> {
@@ -161,7 +177,7 @@ impl Store for SqliteStore {
     async fn ping(&self) -> Result<(), StoreError> {
         read::ping(&mut *self.readers.acquire().await?).await?;
         // A write that changes nothing still has to get the lock.
-        self.writer.write((), |db, ()| Box::pin(write::ping(db)), |_, (), ()| {}).await
+        self.writer.write((), |_, ()| Ok(()), |_, (), ()| {}).await
     }
 
     async fn hold(&self) -> Result<(), StoreError> {
@@ -169,7 +185,7 @@ impl Store for SqliteStore {
             return Ok(());
         }
         // Every commit finds out.
-        self.writer.write((), |db, ()| Box::pin(write::ping(db)), |_, (), ()| {}).await
+        self.writer.write((), |_, ()| Ok(()), |_, (), ()| {}).await
     }
 
     async fn displaced(&self) {

@@ -7,7 +7,7 @@ use sqlx::FromRow;
 use crate::domain::{ErrorCode, Json, Outcome, Status, Task, TaskError, TaskId, TaskState, Timestamp, Usage};
 use crate::store::StoreError;
 
-/// The columns of a task, to be followed by WHERE; `TaskRow` reads them by name.
+/// The columns of a task, to be followed by WHERE, in the order of `TaskRow`.
 pub(super) const SELECT_TASK: &str = "SELECT t.seq, t.id, t.workspace, t.max_iterations, t.deadline_ms, t.status, \
      t.cancel_requested, t.claim, t.attempt, t.iteration, t.log_bytes, t.summary, \
      t.error_code, t.error_message, t.prompt_tokens, t.completion_tokens, t.revision, t.created_at, t.started_at, \
@@ -40,6 +40,33 @@ pub(super) struct TaskRow {
 }
 
 impl TaskRow {
+    /// The writer's way to a row: by place, without looking for names.
+    pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            seq: row.get(0)?,
+            id: row.get(1)?,
+            workspace: row.get(2)?,
+            max_iterations: row.get(3)?,
+            deadline_ms: row.get(4)?,
+            status: row.get(5)?,
+            cancel_requested: row.get(6)?,
+            claim: row.get(7)?,
+            attempt: row.get(8)?,
+            iteration: row.get(9)?,
+            log_bytes: row.get(10)?,
+            summary: row.get(11)?,
+            error_code: row.get(12)?,
+            error_message: row.get(13)?,
+            prompt_tokens: row.get(14)?,
+            completion_tokens: row.get(15)?,
+            revision: row.get(16)?,
+            created_at: row.get(17)?,
+            started_at: row.get(18)?,
+            finished_at: row.get(19)?,
+            body: row.get(20)?,
+        })
+    }
+
     pub(super) fn task(&self) -> Result<Task, StoreError> {
         let id: TaskId = self.id.parse().map_err(|error| self.bad("id", &error))?;
         Ok(Task {

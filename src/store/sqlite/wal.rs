@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::sqlite::SqliteConnection;
+use rusqlite::Connection;
 
 /// Where it is waited for, in bytes: far beyond what a log without readers grows to (1000 pages).
 const LONG: u64 = 32 * 1024 * 1024;
@@ -30,7 +30,7 @@ impl Wal {
     }
 
     /// To be called between transactions.
-    pub(super) async fn trim(&mut self, db: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    pub(super) fn trim(&mut self, db: &Connection) -> rusqlite::Result<()> {
         let length = self.file.metadata().map_or(0, |metadata| metadata.len());
         if length < self.next {
             if length < LONG {
@@ -38,11 +38,10 @@ impl Wal {
             }
             return Ok(());
         }
-        let patience = |time: Duration| sqlx::AssertSqlSafe(format!("PRAGMA busy_timeout = {}", time.as_millis()));
-        sqlx::query(patience(PATIENCE)).execute(&mut *db).await?;
-        let done = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *db).await;
-        sqlx::query(patience(super::BUSY_TIMEOUT)).execute(&mut *db).await?;
-        let (busy, ..): (bool, i64, i64) = done?;
+        db.busy_timeout(PATIENCE)?;
+        let done = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
+        db.busy_timeout(super::BUSY_TIMEOUT)?;
+        let busy: bool = done?;
         // Somebody stays: not with every commit from now on.
         self.next = if busy { length + LONG } else { LONG };
         Ok(())
@@ -51,37 +50,29 @@ impl Wal {
 
 #[cfg(test)]
 mod tests {
-    use sqlx::{ConnectOptions, Connection, Executor};
-
-    use super::super::options;
+    use super::super::connect;
     use super::*;
 
-    #[tokio::test]
-    async fn the_log_is_cut_as_soon_as_no_reader_stays() {
+    #[test]
+    fn the_log_is_cut_as_soon_as_no_reader_stays() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("test.db");
-        let mut db = options(&file).create_if_missing(true).connect().await.unwrap();
-        db.execute("CREATE TABLE t (x BLOB)").await.unwrap();
-        let mut reader = options(&file).read_only(true).connect().await.unwrap();
-        reader.execute("BEGIN").await.unwrap();
-        reader.execute("SELECT * FROM t").await.unwrap();
+        let db = connect(&file).unwrap();
+        db.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x BLOB)").unwrap();
+        let reader = connect(&file).unwrap();
+        reader.execute_batch("BEGIN; SELECT * FROM t").unwrap();
         let mut wal = Wal::of(&file);
-        let length = || wal_file(&file).metadata().unwrap().len();
         // A reader that stays from the beginning, and writes beside it.
         for _ in 0..9 {
-            db.execute("INSERT INTO t VALUES (zeroblob(4000000))").await.unwrap();
+            db.execute("INSERT INTO t VALUES (zeroblob(4000000))", []).unwrap();
         }
-        wal.trim(&mut db).await.unwrap();
-        assert!(length() >= LONG && wal.next > LONG, "{wal:?}");
-        reader.execute("COMMIT").await.unwrap();
+        let length = |wal: &Wal| wal.file.metadata().unwrap().len();
+        wal.trim(&db).unwrap();
+        assert!(length(&wal) >= LONG && wal.next > LONG, "{wal:?}");
+        reader.execute_batch("COMMIT").unwrap();
         // As if it had grown on.
         wal.next = LONG;
-        wal.trim(&mut db).await.unwrap();
-        assert_eq!((length(), wal.next), (0, LONG));
-        db.close().await.unwrap();
-    }
-
-    fn wal_file(database: &Path) -> PathBuf {
-        Wal::of(database).file
+        wal.trim(&db).unwrap();
+        assert_eq!((length(&wal), wal.next), (0, LONG));
     }
 }

@@ -1,30 +1,26 @@
-//! The steps that change something, each to be run inside the writer's transaction.
+//! The steps that change something, each to be run inside the writer's transaction, on the writer's thread.
 //!
 //! The new status always comes from [`TaskState::on`], and the old one stands in the WHERE: a row that has moved on
 //! meanwhile is left alone.
 
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
-use super::read;
 use super::row::{SELECT_TASK, TaskRow, signed, unsigned};
-use crate::domain::{ErrorCode, Intent, Json, Outcome, Task, TaskEvent, TaskId, TaskState, Timestamp};
+use crate::domain::{ErrorCode, Intent, Json, Outcome, TaskEvent, TaskId, TaskState, Timestamp};
 use crate::store::{
     CancelAnswer, Claim, Claimed, DeleteAnswer, Fence, NewTask, Pending, Recorded, Recovered, Step, StoreError,
     Submitted, Which,
 };
 
-type Db = SqliteConnection;
+type Db = Connection;
 
 /// Where a sum of tokens stops: the largest whole number that every reader of JSON knows, 2^53.
 const MOST_TOKENS: i64 = 1 << 53;
 
-pub(super) async fn submit(db: &mut Db, new: &NewTask) -> Result<Submitted, StoreError> {
-    let sql = format!("{SELECT_TASK} WHERE t.id = ?1 OR t.idempotency_key = ?2");
-    let known: Vec<TaskRow> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
-        .bind(new.id.as_str())
-        .bind(new.idempotency_key.as_deref())
-        .fetch_all(&mut *db)
-        .await?;
+pub(super) fn submit(db: &Db, new: &NewTask) -> Result<Submitted, StoreError> {
+    let mut known = db.prepare_cached(&format!("{SELECT_TASK} WHERE t.id = ?1 OR t.idempotency_key = ?2"))?;
+    let known: Vec<TaskRow> =
+        known.query_map(params![new.id.as_str(), new.idempotency_key], TaskRow::read)?.collect::<Result<_, _>>()?;
     match known.as_slice() {
         [] => {}
         [row] => {
@@ -35,15 +31,15 @@ pub(super) async fn submit(db: &mut Db, new: &NewTask) -> Result<Submitted, Stor
             if let Some(key) = &new.idempotency_key {
                 // Known by its id, it answers to this key too from now on.
                 let sql = "UPDATE tasks SET idempotency_key = ? WHERE seq = ? AND idempotency_key IS NULL";
-                sqlx::query(sql).bind(key).bind(row.seq).execute(&mut *db).await?;
+                db.prepare_cached(sql)?.execute(params![key, row.seq])?;
             }
             return Ok(Submitted::Known(task));
         }
         // The id is one task's and the key another's.
         _ => return Ok(Submitted::Conflict),
     }
-    let queued: u32 =
-        sqlx::query_scalar("SELECT COUNT(*) FROM tasks WHERE status = 'queued'").fetch_one(&mut *db).await?;
+    let count = "SELECT COUNT(*) FROM tasks WHERE status = 'queued'";
+    let queued: u32 = db.prepare_cached(count)?.query_row([], |row| row.get(0))?;
     if queued >= new.max_queued {
         return Ok(Submitted::QueueFull);
     }
@@ -51,45 +47,36 @@ pub(super) async fn submit(db: &mut Db, new: &NewTask) -> Result<Submitted, Stor
     let sql = "INSERT INTO tasks (id, idempotency_key, workspace, priority, max_iterations, deadline_ms, status, created_at) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, \
                MAX(?8, COALESCE((SELECT created_at FROM tasks ORDER BY seq DESC LIMIT 1), 0)))";
-    let done = sqlx::query(sql)
-        .bind(new.id.as_str())
-        .bind(new.idempotency_key.as_deref())
-        .bind(new.spec.workspace.as_deref())
-        .bind(new.spec.priority)
-        .bind(new.spec.max_iterations)
-        .bind(new.spec.deadline.map(|deadline| signed(crate::domain::millis(deadline))))
-        .bind(TaskState::NEW.status().as_str())
-        .bind(new.now.millis())
-        .execute(&mut *db)
-        .await?;
-    sqlx::query("INSERT INTO posted (seq, body) VALUES (?, ?)")
-        .bind(done.last_insert_rowid())
-        .bind(new.spec.posted.as_str())
-        .execute(&mut *db)
-        .await?;
-    Ok(Submitted::Created(must_exist(db, &new.id).await?.task()?))
+    let seq = db.prepare_cached(sql)?.insert(params![
+        new.id.as_str(),
+        new.idempotency_key,
+        new.spec.workspace,
+        new.spec.priority,
+        new.spec.max_iterations,
+        new.spec.deadline.map(|deadline| signed(crate::domain::millis(deadline))),
+        TaskState::NEW.status().as_str(),
+        new.now.millis(),
+    ])?;
+    db.prepare_cached("INSERT INTO posted (seq, body) VALUES (?, ?)")?
+        .execute(params![seq, new.spec.posted.as_str()])?;
+    Ok(Submitted::Created(by_seq(db, seq)?.task()?))
 }
 
-pub(super) async fn claim(db: &mut Db, claim: &Claim) -> Result<Vec<Claimed>, StoreError> {
+pub(super) fn claim(db: &Db, claim: &Claim) -> Result<Vec<Claimed>, StoreError> {
     let (from, to) = (TaskState::NEW, TaskState::NEW.on(TaskEvent::Claimed)?);
-    let sql = claim_sql(&claim.which);
-    let mut seqs: Vec<i64> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
-        .bind(to.status().as_str())
-        .bind(claim.now.millis())
-        .bind(claim.limit)
-        .bind(from.status().as_str())
-        .bind(match &claim.which {
-            Which::One(id) => Some(id.as_str()),
-            Which::Any | Which::Cancelled => None,
-        })
-        .fetch_all(&mut *db)
-        .await?;
+    let mut claiming = db.prepare_cached(&claim_sql(&claim.which))?;
+    let (status, now, limit) = (to.status().as_str(), claim.now.millis(), claim.limit);
+    let number = |row: &Row<'_>| row.get(0);
+    let mut seqs: Vec<i64> = match &claim.which {
+        Which::One(id) => claiming
+            .query_map(params![status, now, limit, from.status().as_str(), id.as_str()], number)?
+            .collect::<Result<_, _>>()?,
+        Which::Any | Which::Cancelled => claiming
+            .query_map(params![status, now, limit, from.status().as_str()], number)?
+            .collect::<Result<_, _>>()?,
+    };
     seqs.sort_unstable();
-    let mut claimed = Vec::with_capacity(seqs.len());
-    for seq in seqs {
-        claimed.push(claimed_task(db, seq).await?);
-    }
-    Ok(claimed)
+    seqs.into_iter().map(|seq| claimed_task(db, seq)).collect()
 }
 
 fn claim_sql(which: &Which) -> String {
@@ -107,17 +94,14 @@ fn claim_sql(which: &Which) -> String {
     )
 }
 
-async fn claimed_task(db: &mut Db, seq: i64) -> Result<Claimed, StoreError> {
-    let sql = format!("{SELECT_TASK} WHERE t.seq = ?");
-    let row: TaskRow = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(seq).fetch_one(&mut *db).await?;
-    let last = "SELECT line FROM iterations WHERE seq = ? ORDER BY iteration DESC LIMIT 1";
-    let last_line = sqlx::query_scalar(last).bind(seq).fetch_optional(&mut *db).await?;
+fn claimed_task(db: &Db, seq: i64) -> Result<Claimed, StoreError> {
+    let row = by_seq(db, seq)?;
     let task = row.task()?;
-    let (pending, tool_ms, intent): (Option<String>, Option<i64>, Option<String>) =
-        sqlx::query_as("SELECT pending, pending_tool_ms, intent FROM tasks WHERE seq = ?")
-            .bind(seq)
-            .fetch_one(&mut *db)
-            .await?;
+    let last = "SELECT line FROM iterations WHERE seq = ? ORDER BY iteration DESC LIMIT 1";
+    let last_line = db.prepare_cached(last)?.query_row([seq], |row| row.get(0)).optional()?;
+    let (pending, tool_ms, intent): (Option<String>, Option<i64>, Option<String>) = db
+        .prepare_cached("SELECT pending, pending_tool_ms, intent FROM tasks WHERE seq = ?")?
+        .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let intent = intent.map(|text| Intent::parse(&text).map_err(|error| row.bad("intent", &error))).transpose()?;
     let pending = match pending {
         Some(text) => {
@@ -129,83 +113,84 @@ async fn claimed_task(db: &mut Db, seq: i64) -> Result<Claimed, StoreError> {
     Ok(Claimed { fence: Fence { id: task.id.clone(), claim: row.claim }, task, pending, last_line, intent })
 }
 
-pub(super) async fn record(db: &mut Db, fence: &Fence, step: &Step) -> Result<Recorded, StoreError> {
+pub(super) fn record(db: &Db, fence: &Fence, step: &Step) -> Result<Recorded, StoreError> {
     let state = match &step.end {
         // Who was told that the task will be cancelled is not told otherwise later, even if it ends at this moment.
-        Some(_) if is_cancelled(db, fence).await? => TaskState::Running.on(TaskEvent::Ended(Outcome::Cancelled))?,
+        Some(_) if is_cancelled(db, fence)? => TaskState::Running.on(TaskEvent::Ended(Outcome::Cancelled))?,
         Some(outcome) => TaskState::Running.on(TaskEvent::Ended(outcome.clone()))?,
         None => TaskState::Running,
     };
     let grown = step.line.as_ref().map_or(0, |line| line.len() as u64);
-    let sql = "UPDATE tasks SET status = ?1, iteration = ?2, log_bytes = log_bytes + ?3, pending = ?4, \
-               pending_tool_ms = ?5, intent = ?16, losses = CASE WHEN ?2 > iteration THEN 0 ELSE losses END, revision = revision + 1, finished_at = ?6, summary = ?7, error_code = ?8, \
-               error_message = ?9, \
-               prompt_tokens = CASE WHEN ?10 IS NULL THEN prompt_tokens ELSE MIN(COALESCE(prompt_tokens, 0) + ?10, ?15) END, \
-               completion_tokens = CASE WHEN ?11 IS NULL THEN completion_tokens ELSE MIN(COALESCE(completion_tokens, 0) + ?11, ?15) END \
-               WHERE id = ?12 AND status = ?13 AND claim = ?14 RETURNING seq, log_bytes, cancel_requested";
+    let sql = "UPDATE tasks SET status = :status, iteration = :iteration, log_bytes = log_bytes + :grown, \
+               pending = :pending, pending_tool_ms = :tool_ms, intent = :intent, \
+               losses = CASE WHEN :iteration > iteration THEN 0 ELSE losses END, revision = revision + 1, \
+               finished_at = :finished_at, summary = :summary, error_code = :code, error_message = :message, \
+               prompt_tokens = CASE WHEN :prompt IS NULL THEN prompt_tokens \
+               ELSE MIN(COALESCE(prompt_tokens, 0) + :prompt, :most) END, \
+               completion_tokens = CASE WHEN :completion IS NULL THEN completion_tokens \
+               ELSE MIN(COALESCE(completion_tokens, 0) + :completion, :most) END \
+               WHERE id = :id AND status = :running AND claim = :claim RETURNING seq, log_bytes, cancel_requested";
     let (summary, error) = match state.outcome() {
         Some(Outcome::Succeeded { summary }) => (summary.as_deref(), None),
         Some(Outcome::Failed(error)) => (None, Some(error)),
         Some(Outcome::Cancelled) | None => (None, None),
     };
-    let row: Option<(i64, i64, bool)> = sqlx::query_as(sql)
-        .bind(state.status().as_str())
-        .bind(step.iteration)
-        .bind(signed(grown))
-        .bind(step.pending.as_ref().map(|pending| pending.payload.as_str()))
-        .bind(step.pending.as_ref().and_then(|pending| pending.tool_ms).map(signed))
-        .bind(state.outcome().map(|_| step.now.millis()))
-        .bind(summary)
-        .bind(error.map(|error| error.code.as_str()))
-        .bind(error.map(|error| error.message.as_str()))
-        .bind(step.usage.map(|usage| signed(usage.prompt_tokens).min(MOST_TOKENS)))
-        .bind(step.usage.map(|usage| signed(usage.completion_tokens).min(MOST_TOKENS)))
-        .bind(fence.id.as_str())
-        .bind(TaskState::Running.status().as_str())
-        .bind(fence.claim)
-        .bind(MOST_TOKENS)
-        .bind(step.intent.as_ref().map(|intent| intent.to_json().to_string()))
-        .fetch_optional(&mut *db)
-        .await?;
+    let intent = step.intent.as_ref().map(Intent::to_json);
+    let tokens = |count: u64| signed(count).min(MOST_TOKENS);
+    let row: Option<(i64, i64, bool)> = db
+        .prepare_cached(sql)?
+        .query_row(
+            named_params! {
+                ":status": state.status().as_str(),
+                ":iteration": step.iteration,
+                ":grown": signed(grown),
+                ":pending": step.pending.as_ref().map(|pending| pending.payload.as_str()),
+                ":tool_ms": step.pending.as_ref().and_then(|pending| pending.tool_ms).map(signed),
+                ":intent": intent.as_ref().map(Json::as_str),
+                ":finished_at": state.outcome().map(|_| step.now.millis()),
+                ":summary": summary,
+                ":code": error.map(|error| error.code.as_str()),
+                ":message": error.map(|error| error.message.as_str()),
+                ":prompt": step.usage.map(|usage| tokens(usage.prompt_tokens)),
+                ":completion": step.usage.map(|usage| tokens(usage.completion_tokens)),
+                ":most": MOST_TOKENS,
+                ":id": fence.id.as_str(),
+                ":running": TaskState::Running.status().as_str(),
+                ":claim": fence.claim,
+            },
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
+        .optional()?;
     let Some((seq, log_bytes, cancel_requested)) = row else { return Err(StoreError::Lost(fence.id.clone())) };
     if let Some(line) = &step.line {
-        sqlx::query("INSERT INTO iterations (seq, iteration, log_end, line) VALUES (?, ?, ?, ?)")
-            .bind(seq)
-            .bind(step.iteration)
-            .bind(log_bytes)
-            .bind(&**line)
-            .execute(&mut *db)
-            .await?;
+        db.prepare_cached("INSERT INTO iterations (seq, iteration, log_end, line) VALUES (?, ?, ?, ?)")?
+            .execute(params![seq, step.iteration, log_bytes, &**line])?;
     }
     Ok(Recorded { cancel_requested, log_bytes: unsigned(log_bytes) })
 }
 
-async fn is_cancelled(db: &mut Db, fence: &Fence) -> Result<bool, StoreError> {
+fn is_cancelled(db: &Db, fence: &Fence) -> Result<bool, StoreError> {
     let sql = "SELECT cancel_requested FROM tasks WHERE id = ? AND claim = ?";
-    let found = sqlx::query_scalar(sql).bind(fence.id.as_str()).bind(fence.claim).fetch_optional(db).await?;
+    let found =
+        db.prepare_cached(sql)?.query_row(params![fence.id.as_str(), fence.claim], |row| row.get(0)).optional()?;
     Ok(found.unwrap_or(false))
 }
 
-pub(super) async fn hand_back(db: &mut Db, fence: &Fence) -> Result<(), StoreError> {
+pub(super) fn hand_back(db: &Db, fence: &Fence) -> Result<(), StoreError> {
     let to = TaskState::Running.on(TaskEvent::HandedBack)?;
     let sql = "UPDATE tasks SET status = ?, attempt = attempt - 1, revision = revision + 1 \
                WHERE id = ? AND status = ? AND claim = ?";
-    let done = sqlx::query(sql)
-        .bind(to.status().as_str())
-        .bind(fence.id.as_str())
-        .bind(TaskState::Running.status().as_str())
-        .bind(fence.claim)
-        .execute(db)
-        .await?;
-    if done.rows_affected() == 0 { Err(StoreError::Lost(fence.id.clone())) } else { Ok(()) }
+    let (status, running) = (to.status().as_str(), TaskState::Running.status().as_str());
+    let done = db.prepare_cached(sql)?.execute(params![status, fence.id.as_str(), running, fence.claim])?;
+    if done == 0 { Err(StoreError::Lost(fence.id.clone())) } else { Ok(()) }
 }
 
-pub(super) async fn recover(db: &mut Db, lost_limit: u32, now: Timestamp) -> Result<Recovered, StoreError> {
+pub(super) fn recover(db: &Db, lost_limit: u32, now: Timestamp) -> Result<Recovered, StoreError> {
     let running = TaskState::Running.status().as_str();
     let to = TaskState::Running.on(TaskEvent::HandedBack)?;
     let sql = "UPDATE tasks SET status = ?1, losses = losses + 1, revision = revision + 1 \
                WHERE status = ?2 AND losses + 1 < ?3";
-    let requeued = sqlx::query(sql).bind(to.status().as_str()).bind(running).bind(lost_limit).execute(&mut *db).await?;
+    let requeued = db.prepare(sql)?.execute(params![to.status().as_str(), running, lost_limit])?;
     // What is left is not tried again. Who was told that it will be cancelled is not told otherwise.
     let message = format!("{lost_limit} workers have died over the task without a new iteration");
     let mut given_up = 0;
@@ -219,22 +204,20 @@ pub(super) async fn recover(db: &mut Db, lost_limit: u32, now: Timestamp) -> Res
         let sql = "UPDATE tasks SET status = ?1, losses = losses + 1, revision = revision + 1, finished_at = ?2, \
                    error_code = ?3, error_message = ?4, pending = NULL, pending_tool_ms = NULL, intent = NULL \
                    WHERE status = ?5 AND cancel_requested = ?6";
-        let ended = sqlx::query(sql)
-            .bind(to.status().as_str())
-            .bind(now.millis())
-            .bind(error.map(|error| error.code.as_str()))
-            .bind(error.map(|error| error.message.as_str()))
-            .bind(running)
-            .bind(cancelled)
-            .execute(&mut *db)
-            .await?;
-        given_up += ended.rows_affected();
+        given_up += db.prepare(sql)?.execute(params![
+            to.status().as_str(),
+            now.millis(),
+            error.map(|error| error.code.as_str()),
+            error.map(|error| error.message.as_str()),
+            running,
+            cancelled,
+        ])?;
     }
-    Ok(Recovered { requeued: requeued.rows_affected(), given_up })
+    Ok(Recovered { requeued: requeued as u64, given_up: given_up as u64 })
 }
 
-pub(super) async fn request_cancel(db: &mut Db, id: &TaskId, now: Timestamp) -> Result<CancelAnswer, StoreError> {
-    let Some(row) = read::task_row(db, id).await? else { return Ok(CancelAnswer::Missing) };
+pub(super) fn request_cancel(db: &Db, id: &TaskId, now: Timestamp) -> Result<CancelAnswer, StoreError> {
+    let Some(row) = by_id(db, id)? else { return Ok(CancelAnswer::Missing) };
     let task = row.task()?;
     let Ok(to) = task.state.on(TaskEvent::CancelRequested) else { return Ok(CancelAnswer::Ended(task)) };
     if task.cancel_requested || to == task.state && task.state.outcome().is_some() {
@@ -242,63 +225,56 @@ pub(super) async fn request_cancel(db: &mut Db, id: &TaskId, now: Timestamp) -> 
     }
     let sql = "UPDATE tasks SET status = ?, cancel_requested = 1, revision = revision + 1, finished_at = ? \
                WHERE seq = ? AND status = ?";
-    sqlx::query(sql)
-        .bind(to.status().as_str())
-        .bind(to.outcome().map(|_| now.millis()))
-        .bind(row.seq)
-        .bind(task.state.status().as_str())
-        .execute(&mut *db)
-        .await?;
-    Ok(CancelAnswer::Accepted(must_exist(db, id).await?.task()?))
+    let finished = to.outcome().map(|_| now.millis());
+    db.prepare_cached(sql)?.execute(params![to.status().as_str(), finished, row.seq, task.state.status().as_str()])?;
+    Ok(CancelAnswer::Accepted(by_seq(db, row.seq)?.task()?))
 }
 
-pub(super) async fn delete(db: &mut Db, id: &TaskId) -> Result<DeleteAnswer, StoreError> {
-    let Some(Task { state, .. }) = read::task(db, id).await? else { return Ok(DeleteAnswer::Missing) };
+pub(super) fn delete(db: &Db, id: &TaskId) -> Result<DeleteAnswer, StoreError> {
+    let Some(row) = by_id(db, id)? else { return Ok(DeleteAnswer::Missing) };
+    let state = row.task()?.state;
     if state.outcome().is_none() {
         return Ok(DeleteAnswer::NotEnded(state.status()));
     }
-    sqlx::query("DELETE FROM tasks WHERE id = ?").bind(id.as_str()).execute(db).await?;
+    db.prepare_cached("DELETE FROM tasks WHERE seq = ?")?.execute([row.seq])?;
     Ok(DeleteAnswer::Deleted)
 }
 
-pub(super) async fn mark_filed(db: &mut Db, id: &TaskId) -> Result<(), StoreError> {
+pub(super) fn mark_filed(db: &Db, id: &TaskId) -> Result<(), StoreError> {
     // No new revision: nothing that a user sees has changed.
     let sql = "UPDATE tasks SET filed = 1 WHERE id = ? AND finished_at IS NOT NULL";
-    sqlx::query(sql).bind(id.as_str()).execute(db).await?;
+    db.prepare_cached(sql)?.execute([id.as_str()])?;
     Ok(())
 }
 
-/// The transaction around it is the test: it got the write lock.
-#[expect(clippy::unused_async, reason = "has the shape of a write")]
-pub(super) async fn ping(_db: &mut Db) -> Result<(), StoreError> {
-    Ok(())
+fn by_id(db: &Db, id: &TaskId) -> Result<Option<TaskRow>, StoreError> {
+    let mut select = db.prepare_cached(&format!("{SELECT_TASK} WHERE t.id = ?"))?;
+    Ok(select.query_row([id.as_str()], TaskRow::read).optional()?)
 }
 
-async fn must_exist(db: &mut Db, id: &TaskId) -> Result<TaskRow, StoreError> {
-    let row = read::task_row(db, id).await?;
-    row.ok_or_else(|| StoreError::Unavailable(sqlx::Error::RowNotFound))
+fn by_seq(db: &Db, seq: i64) -> Result<TaskRow, StoreError> {
+    let mut select = db.prepare_cached(&format!("{SELECT_TASK} WHERE t.seq = ?"))?;
+    Ok(select.query_row([seq], TaskRow::read)?)
 }
 
 #[cfg(test)]
 mod tests {
-    use sqlx::Connection;
-
     use super::*;
 
-    #[tokio::test]
-    async fn a_claim_reads_no_more_of_the_queue_than_it_takes() {
-        let mut db = SqliteConnection::connect("sqlite::memory:").await.unwrap();
-        sqlx::migrate!("migrations/sqlite").run(&mut db).await.unwrap();
+    #[test]
+    fn a_claim_reads_no_more_of_the_queue_than_it_takes() {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch(include_str!("../../../migrations/sqlite/0001_tasks.sql")).unwrap();
         for (which, index) in [
             (Which::Any, "tasks_queue"),
             (Which::One("t".parse().unwrap()), "sqlite_autoindex_tasks_1"),
             (Which::Cancelled, "tasks_cancelled"),
         ] {
-            let sql = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", claim_sql(&which)));
-            let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(sql).fetch_all(&mut db).await.unwrap();
-            assert!(plan.iter().any(|(.., step)| step.contains(index)), "{plan:?}");
+            let mut explain = db.prepare(&format!("EXPLAIN QUERY PLAN {}", claim_sql(&which))).unwrap();
+            let plan: Vec<String> = explain.raw_query().mapped(|row| row.get(3)).collect::<Result<_, _>>().unwrap();
+            assert!(plan.iter().any(|step| step.contains(index)), "{plan:?}");
             assert!(
-                which != Which::Any || !plan.iter().any(|(.., step)| step.contains("TEMP B-TREE FOR ORDER BY")),
+                which != Which::Any || !plan.iter().any(|step| step.contains("TEMP B-TREE FOR ORDER BY")),
                 "{plan:?}"
             );
         }

@@ -1,20 +1,17 @@
-//! The one task that writes, and commits in groups.
+//! The one thread that writes, and commits in groups.
 
-use std::sync::Mutex;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection, Executor};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use rusqlite::Connection;
+use tokio::sync::{oneshot, watch};
 
 use super::lease::Lease;
 use super::wal::Wal;
 use crate::store::{Changes, StoreError};
-
-/// Writes that may wait. Each belongs to a task or a request that is waiting itself, so this bounds nothing but memory.
-const QUEUE: usize = 1024;
 
 /// Writes in one commit: beyond this a longer group saves no more fsyncs worth naming, and makes the first one wait.
 const GROUP: usize = 256;
@@ -25,9 +22,10 @@ const RETRY: Duration = Duration::from_millis(500);
 /// The handle that everybody writes through.
 pub(super) struct Writer {
     changes: Changes,
-    jobs: Mutex<Option<mpsc::Sender<Box<dyn Job>>>>,
+    /// Without a bound: each write belongs to a task or a request that waits for it.
+    jobs: Mutex<Option<Sender<Box<dyn Job>>>>,
     held: watch::Receiver<Held>,
-    task: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// How long the database is certainly ours.
@@ -38,18 +36,30 @@ enum Held {
 }
 
 /// What a write does to the database; it may be called again after a rollback.
-pub(super) type Apply<D, T> = for<'a> fn(&'a mut SqliteConnection, &'a D) -> BoxFuture<'a, Result<T, StoreError>>;
+pub(super) type Apply<D, T> = fn(&Connection, &D) -> Result<T, StoreError>;
 
 /// Tells those who wait, after the commit. It is the writer who rings: the caller may have gone away meanwhile.
 pub(super) type Ring<D, T> = fn(&Changes, &D, &T);
 
 impl Writer {
-    #[expect(clippy::disallowed_methods, reason = "joined by close(), which the application awaits")]
-    pub(super) fn start(db: SqliteConnection, lease: Lease, wal: Wal, changes: Changes) -> Self {
-        let (jobs, queue) = mpsc::channel(QUEUE);
-        let (told, held) = watch::channel(Held::Until(lease.until()));
-        let task = tokio::spawn(Writing { db, lease, wal, told }.run(queue));
-        Self { changes, jobs: Mutex::new(Some(jobs)), held, task: tokio::sync::Mutex::new(Some(task)) }
+    /// Opens the file, which has its tables, and takes it.
+    pub(super) async fn start(file: PathBuf, lease: Duration, changes: Changes) -> Result<Self, StoreError> {
+        let open = move || {
+            let mut db = super::connect(&file)?;
+            let lease = Lease::take(&mut db, &file, lease)?;
+            let wal = Wal::of(&file);
+            let (told, held) = watch::channel(Held::Until(lease.until()));
+            Ok((Writing { db, lease, wal, told }, held))
+        };
+        let opened = tokio::task::spawn_blocking(open).await.map_err(|_| StoreError::Closed)?;
+        let (writing, held) = opened.map_err(|error: StoreError| match error {
+            StoreError::Unavailable(cause) => StoreError::Open(cause),
+            other => other,
+        })?;
+        let (jobs, queue) = channel();
+        let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writing.run(&queue));
+        let thread = Mutex::new(Some(thread.map_err(|error| StoreError::Open(error.into()))?));
+        Ok(Self { changes, jobs: Mutex::new(Some(jobs)), held, thread })
     }
 
     /// Whether nobody else can have taken the database yet; otherwise a write finds out.
@@ -71,22 +81,24 @@ impl Writer {
         D: Send + Sync + 'static,
         T: Send + 'static,
     {
-        let jobs = self.jobs.lock().ok().and_then(|jobs| jobs.clone()).ok_or(StoreError::Closed)?;
         let (answer, answered) = oneshot::channel();
         let job = Write { data, apply, ring, changes: self.changes.clone(), result: None, answer };
-        jobs.send(Box::new(job)).await.map_err(|_| StoreError::Closed)?;
+        {
+            let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+            let jobs = jobs.as_ref().ok_or(StoreError::Closed)?;
+            jobs.send(Box::new(job)).map_err(|_| StoreError::Closed)?;
+        }
         answered.await.map_err(|_| StoreError::Closed)?
     }
 
     /// Lets the waiting writes end and closes the connection.
     pub(super) async fn close(&self) {
-        if let Ok(mut jobs) = self.jobs.lock() {
-            jobs.take();
-        }
-        if let Some(task) = self.task.lock().await.take()
-            && let Err(error) = task.await
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && !matches!(tokio::task::spawn_blocking(|| thread.join()).await, Ok(Ok(())))
         {
-            tracing::error!(%error, "the store's writer ended badly");
+            tracing::error!("the store's writer ended badly");
         }
     }
 }
@@ -103,20 +115,18 @@ struct Write<D, T> {
 /// A write whose types are hidden, so that different ones share a queue.
 trait Job: Send {
     /// Does it inside the open transaction and keeps the result; an error asks for a rollback.
-    fn apply<'a>(&'a mut self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<(), ()>>;
+    fn apply(&mut self, db: &Connection) -> Result<(), ()>;
     /// Tells the caller: the kept result after a commit, else why there was none.
     fn answer(self: Box<Self>, failed: Option<StoreError>);
 }
 
 impl<D: Send + Sync, T: Send> Job for Write<D, T> {
-    fn apply<'a>(&'a mut self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<(), ()>> {
-        Box::pin(async move {
-            let result = (self.apply)(db, &self.data).await;
-            // Whatever went wrong, something may have been changed before it did.
-            let sound = if result.is_ok() { Ok(()) } else { Err(()) };
-            self.result = Some(result);
-            sound
-        })
+    fn apply(&mut self, db: &Connection) -> Result<(), ()> {
+        let result = (self.apply)(db, &self.data);
+        // Whatever went wrong, something may have been changed before it did.
+        let sound = if result.is_ok() { Ok(()) } else { Err(()) };
+        self.result = Some(result);
+        sound
     }
 
     fn answer(self: Box<Self>, failed: Option<StoreError>) {
@@ -132,9 +142,9 @@ impl<D: Send + Sync, T: Send> Job for Write<D, T> {
     }
 }
 
-/// What the writing task owns.
+/// What the writing thread owns.
 struct Writing {
-    db: SqliteConnection,
+    db: Connection,
     lease: Lease,
     wal: Wal,
     told: watch::Sender<Held>,
@@ -145,129 +155,116 @@ enum Refusal {
     /// One of the writes failed, and keeps its own error.
     Job,
     /// The database itself: it would refuse each of them alike.
-    Database(sqlx::Error),
+    Database(String),
     /// The database is somebody else's.
     Displaced,
 }
 
 impl Writing {
-    async fn run(mut self, mut queue: mpsc::Receiver<Box<dyn Job>>) {
+    fn run(mut self, queue: &Receiver<Box<dyn Job>>) {
         let mut group = Vec::with_capacity(GROUP);
         loop {
-            let renewal = tokio::time::Instant::from_std(self.lease.due());
-            tokio::select! {
-                got = queue.recv_many(&mut group, GROUP) => if got == 0 { break },
-                () = tokio::time::sleep_until(renewal) => {}
+            match queue.recv_timeout(self.lease.due().saturating_duration_since(Instant::now())) {
+                Ok(job) => group.push(job),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
             }
-            match self.commit(&mut group).await {
+            group.extend(queue.try_iter().take(GROUP - group.len()));
+            match self.commit(&mut group) {
                 Ok(()) => group.drain(..).for_each(|job| job.answer(None)),
-                Err(Refusal::Job) => self.one_by_one(&mut group).await,
+                Err(Refusal::Job) => self.one_by_one(&mut group),
                 Err(refusal) => {
                     if group.is_empty() {
                         // Tried again soon: there is time for more than one.
-                        tracing::error!(error = %refusal.clone_error(), "the lease on the database could not be renewed");
-                        tokio::time::sleep(RETRY).await;
+                        tracing::error!(error = %refusal.told(), "the lease on the database could not be renewed");
+                        std::thread::sleep(RETRY);
                     }
-                    group.drain(..).for_each(|job| job.answer(Some(refusal.clone_error())));
+                    group.drain(..).for_each(|job| job.answer(Some(refusal.told())));
                 }
-            }
-            if let Err(error) = self.wal.trim(&mut self.db).await {
-                tracing::warn!(%error, "the write-ahead log could not be cut");
             }
             if *self.told.borrow() == Held::NoMore {
-                // There is nothing to be renewed: whoever still comes is told so.
-                while queue.recv_many(&mut group, GROUP).await > 0 {
-                    group.drain(..).for_each(|job| job.answer(Some(StoreError::Displaced)));
+                // Whoever still comes is told so.
+                for job in queue {
+                    job.answer(Some(StoreError::Displaced));
                 }
-                break;
+                return;
+            }
+            if let Err(error) = self.wal.trim(&self.db) {
+                tracing::warn!(%error, "the write-ahead log could not be cut");
             }
         }
-        if let Err(error) = self.close().await {
-            tracing::error!(%error, "the database did not close cleanly");
+        if let Err(error) = self.lease.release(&self.db) {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the lease on the database could not be given back"
+            );
         }
     }
 
     /// One bad write must not spoil the others: each for itself, and each hears its own error.
-    async fn one_by_one(&mut self, group: &mut Vec<Box<dyn Job>>) {
+    fn one_by_one(&mut self, group: &mut Vec<Box<dyn Job>>) {
         for job in group.drain(..) {
             let mut alone = [job];
-            let refusal = self.commit(&mut alone).await.err();
+            let refusal = self.commit(&mut alone).err();
             let [job] = alone;
             job.answer(refusal.and_then(|refusal| match refusal {
                 Refusal::Job => None,
-                refusal => Some(refusal.clone_error()),
+                refusal => Some(refusal.told()),
             }));
         }
     }
 
     /// One transaction over all of `group`; with none it renews the lease.
-    async fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), Refusal> {
-        let done = self.transaction(group).await;
+    fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), Refusal> {
+        let done = self.transaction(group);
         match &done {
             Ok(renewed) => {
                 self.lease.kept(*renewed);
                 let until = Held::Until(self.lease.until());
                 self.told.send_if_modified(|held| std::mem::replace(held, until) != until);
             }
-            Err(Refusal::Displaced) => {
-                tracing::error!("{}", StoreError::Displaced);
-                self.told.send_replace(Held::NoMore);
+            Err(refusal) => {
+                // Some errors (a full disk) end the transaction by themselves; then there is nothing to roll back.
+                if let Err(error) = self.execute("ROLLBACK") {
+                    tracing::debug!(%error, "nothing to roll back");
+                }
+                if let Refusal::Displaced = refusal {
+                    tracing::error!("{}", StoreError::Displaced);
+                    self.told.send_replace(Held::NoMore);
+                }
             }
-            Err(_) => {}
         }
         done.map(|_| ())
     }
 
-    /// Returns since when the lease is renewed.
-    async fn transaction(&mut self, group: &mut [Box<dyn Job>]) -> Result<Instant, Refusal> {
-        let db = &mut self.db;
-        db.execute("BEGIN IMMEDIATE").await.map_err(Refusal::Database)?;
-        let renewed = match self.lease.keep(db).await {
-            Ok(renewed) => renewed,
-            Err(error) => {
-                rollback(db).await;
-                return Err(match error {
-                    StoreError::Displaced => Refusal::Displaced,
-                    StoreError::Unavailable(error) | StoreError::Refused(error) => Refusal::Database(error),
-                    other => Refusal::Database(sqlx::Error::Protocol(other.to_string())),
-                });
-            }
-        };
+    /// Returns since when the lease is renewed. What it leaves open after an error is to be rolled back.
+    fn transaction(&self, group: &mut [Box<dyn Job>]) -> Result<Instant, Refusal> {
+        let database = |error: rusqlite::Error| Refusal::Database(error.to_string());
+        self.execute("BEGIN IMMEDIATE").map_err(database)?;
+        let renewed = self.lease.keep(&self.db).map_err(|error| match error {
+            StoreError::Displaced => Refusal::Displaced,
+            StoreError::Unavailable(cause) | StoreError::Refused(cause) => Refusal::Database(cause.to_string()),
+            other => Refusal::Database(other.to_string()),
+        })?;
         for job in group {
-            if job.apply(db).await.is_err() {
-                rollback(db).await;
-                return Err(Refusal::Job);
-            }
+            job.apply(&self.db).map_err(|()| Refusal::Job)?;
         }
-        if let Err(error) = db.execute("COMMIT").await {
-            rollback(db).await;
-            return Err(Refusal::Database(error));
-        }
+        self.execute("COMMIT").map_err(database)?;
         Ok(renewed)
     }
 
-    async fn close(mut self) -> Result<(), StoreError> {
-        if *self.told.borrow() != Held::NoMore {
-            self.lease.release(&mut self.db).await?;
-        }
-        Ok(self.db.close().await?)
+    fn execute(&self, sql: &str) -> rusqlite::Result<()> {
+        self.db.prepare_cached(sql)?.execute([]).map(|_| ())
     }
 }
 
 impl Refusal {
     /// The same for each of the writes.
-    fn clone_error(&self) -> StoreError {
+    fn told(&self) -> StoreError {
         match self {
             Self::Displaced => StoreError::Displaced,
-            Self::Database(error) => StoreError::Unavailable(sqlx::Error::Protocol(error.to_string())),
+            Self::Database(text) => StoreError::Unavailable(text.clone().into()),
             Self::Job => StoreError::Closed,
         }
-    }
-}
-
-async fn rollback(db: &mut SqliteConnection) {
-    // Some errors (a full disk) end the transaction by themselves; then there is nothing to roll back.
-    if let Err(error) = db.execute("ROLLBACK").await {
-        tracing::debug!(%error, "nothing to roll back");
     }
 }
