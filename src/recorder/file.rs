@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 
 use tokio::task::spawn_blocking;
 
-/// Appends `text` if the file is exactly `start` bytes long; whether it was. An error half-way leaves a longer or
-/// shorter file, which the next call finds.
+/// Appends `text` if the file is exactly `start` bytes long; whether it was. What comes first begins the file, whatever was
+/// there under that name. An error half-way leaves a longer or shorter file, which the next call finds.
 pub(super) async fn append<T: AsRef<str> + Send + 'static>(path: &Path, start: u64, text: T) -> io::Result<bool> {
     blocking(path, move |path| {
         let mut file = made(path, |path| OpenOptions::new().append(true).create(true).open(path))?;
-        if file.metadata()?.len() != start {
+        let length = file.metadata()?.len();
+        if start == 0 && length > 0 {
+            file.set_len(0)?;
+        } else if length != start {
             return Ok(false);
         }
         file.write_all(text.as_ref().as_bytes())?;

@@ -106,7 +106,10 @@ impl Runner {
         if task.cancel_requested {
             signals.cancel.cancel();
         }
-        self.refresh(&task.id).await;
+        // Of one that begins there is nothing to be brought up to anything.
+        if task.log_bytes > 0 || claimed.pending.is_some() {
+            self.refresh(&task.id).await;
+        }
         let left = task.deadline.map(|deadline| {
             let started = task.started_at.unwrap_or(task.created_at);
             deadline.saturating_sub(self.clock.now().since(started))

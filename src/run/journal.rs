@@ -81,15 +81,14 @@ impl Runner {
         if let Some(task) = self.store.task(id).await? {
             self.recorder.repair(id, task.log_bytes).await?;
             self.recorder.write_meta(id, &Meta { task: &task, tools: &self.tools, models: &self.models }).await?;
-            if task.has_ended() {
-                self.store.mark_filed(id).await?;
+            let is_there =
+                if task.has_ended() { self.store.mark_filed(id).await? } else { self.store.task(id).await?.is_some() };
+            if is_there {
+                return Ok(());
             }
         }
-        // It may have been deleted just now; whoever comes last, the files are gone.
-        if self.store.task(id).await?.is_none() {
-            self.recorder.remove(id).await?;
-        }
-        Ok(())
+        // It has been deleted, perhaps just now; whoever comes last, the files are gone.
+        Ok(self.recorder.remove(id).await?)
     }
 
     /// Forgets an ended task with its files. They go first: a crash leaves nothing that nobody knows of.

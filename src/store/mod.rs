@@ -55,8 +55,8 @@ pub trait Store: Send + Sync + 'static {
     async fn expired(&self, before: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError>;
     /// Ended tasks whose files are not known to be complete, the oldest first.
     async fn unfiled(&self, limit: u32) -> Result<Vec<TaskId>, StoreError>;
-    /// Notes that the files of an ended task are complete.
-    async fn mark_filed(&self, id: &TaskId) -> Result<(), StoreError>;
+    /// Notes that the files of an ended task are complete; whether there is such a task.
+    async fn mark_filed(&self, id: &TaskId) -> Result<bool, StoreError>;
     /// The lines of a task's record that end behind `from` bytes, in order, at most `limit` of them.
     async fn lines(&self, id: &TaskId, from: u64, limit: u32) -> Result<Vec<StoredLine>, StoreError>;
     /// Where in the record the first iteration after `iteration` begins, in bytes.

@@ -162,8 +162,8 @@ impl Store for SqliteStore {
         read::unfiled(&mut *self.readers.acquire().await?, limit).await
     }
 
-    async fn mark_filed(&self, id: &TaskId) -> Result<(), StoreError> {
-        self.writer.write(id.clone(), write::mark_filed, |_, _, ()| {}).await
+    async fn mark_filed(&self, id: &TaskId) -> Result<bool, StoreError> {
+        self.writer.write(id.clone(), write::mark_filed, |_, _, _| {}).await
     }
 
     async fn lines(&self, id: &TaskId, from: u64, limit: u32) -> Result<Vec<StoredLine>, StoreError> {

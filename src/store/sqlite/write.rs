@@ -240,11 +240,10 @@ pub(super) fn delete(db: &Db, id: &TaskId) -> Result<DeleteAnswer, StoreError> {
     Ok(DeleteAnswer::Deleted)
 }
 
-pub(super) fn mark_filed(db: &Db, id: &TaskId) -> Result<(), StoreError> {
+pub(super) fn mark_filed(db: &Db, id: &TaskId) -> Result<bool, StoreError> {
     // No new revision: nothing that a user sees has changed.
     let sql = "UPDATE tasks SET filed = 1 WHERE id = ? AND finished_at IS NOT NULL";
-    db.prepare_cached(sql)?.execute([id.as_str()])?;
-    Ok(())
+    Ok(db.prepare_cached(sql)?.execute([id.as_str()])? == 1)
 }
 
 fn by_id(db: &Db, id: &TaskId) -> Result<Option<TaskRow>, StoreError> {
