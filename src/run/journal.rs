@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::driver::{RunError, Runner};
 use crate::domain::{Exchange, Intent, Json, Line, Reply, TaskId, millis};
+use crate::kill_point::kill_point;
 use crate::recorder::Meta;
 use crate::run::Write;
 use crate::store::{Fence, Recorded, Step, StoreError};
@@ -82,6 +83,7 @@ impl Runner {
             self.recorder.repair(id, task.log_bytes).await?;
             self.recorder.write_meta(id, &Meta { task: &task, tools: &self.tools, models: &self.models }).await?;
             if task.has_ended() {
+                kill_point("meta-written");
                 self.store.mark_filed(id).await?;
             }
         }
@@ -119,12 +121,16 @@ impl Runner {
 
     /// Puts the task back in the queue. If the database does not take it, the next start will.
     pub(super) async fn hand_back(&self, fence: &Fence) -> Result<(), RunError> {
+        kill_point("handing-back");
         match self.store.hand_back(fence.clone()).await {
             Err(error) if error.is_temporary() => {
                 tracing::warn!(task = %fence.id, error = &error as &dyn std::error::Error, "left for the next start");
                 Ok(())
             }
-            done => Ok(done?),
+            done => {
+                kill_point("handed-back");
+                Ok(done?)
+            }
         }
     }
 

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::domain::{Clock, ErrorCode, Outcome, TaskId};
+use crate::kill_point::kill_point;
 use crate::run::{RunError, Runner, Signals};
 use crate::store::{Claim, Claimed, Fence, Recovered, Step, Store, StoreError, Which};
 
@@ -92,6 +93,7 @@ impl Scheduler {
     /// Takes up what an earlier run of the process left, then works until drained and all that ran has come to rest.
     pub async fn run(self: Arc<Self>) -> Result<(), StoreError> {
         let Recovered { requeued, given_up } = self.store.recover(self.lost_limit, self.clock.now()).await?;
+        kill_point("recovered");
         if requeued + given_up > 0 {
             tracing::info!(requeued, given_up, "an earlier run left tasks unfinished");
         }
@@ -147,6 +149,7 @@ impl Scheduler {
     }
 
     fn start(self: &Arc<Self>, claimed: Claimed) {
+        kill_point("claim-committed");
         let signals = Signals { cancel: CancellationToken::new(), drain: self.drain.clone(), halt: self.halt.clone() };
         self.running().insert(claimed.fence.clone(), signals.cancel.clone());
         let scheduler = Arc::clone(self);

@@ -28,6 +28,7 @@ use super::{
     Store, StoreError, StoredLine, Submitted,
 };
 use crate::domain::{Task, TaskId, Timestamp};
+use crate::kill_point::kill_point;
 
 /// Readers at a time: reads are short, and a waiting one is cheaper than a connection with its cache.
 const READERS: u32 = 4;
@@ -78,7 +79,9 @@ impl Store for SqliteStore {
                 changes.ring_queued();
             }
         };
-        self.writer.write(new, |db, new| Box::pin(write::submit(db, new)), ring).await
+        let submitted = self.writer.write(new, |db, new| Box::pin(write::submit(db, new)), ring).await?;
+        kill_point("submit-committed");
+        Ok(submitted)
     }
 
     async fn task(&self, id: &TaskId) -> Result<Option<Task>, StoreError> {
@@ -119,7 +122,9 @@ impl Store for SqliteStore {
             changes.ring_cancels();
             changes.ring_task(id);
         };
-        self.writer.write((id.clone(), now), apply, ring).await
+        let answer = self.writer.write((id.clone(), now), apply, ring).await?;
+        kill_point("cancel-committed");
+        Ok(answer)
     }
 
     async fn cancel_requests(&self) -> Result<Vec<Fence>, StoreError> {

@@ -8,6 +8,7 @@ use sqlx::SqliteConnection;
 use super::read;
 use super::row::{SELECT_TASK, TaskRow, signed, unsigned};
 use crate::domain::{ErrorCode, Intent, Json, Outcome, Task, TaskEvent, TaskId, TaskState, Timestamp};
+use crate::kill_point::kill_point;
 use crate::store::{
     CancelAnswer, Claim, Claimed, DeleteAnswer, Fence, NewTask, Pending, Recorded, Recovered, Step, StoreError,
     Submitted, Which,
@@ -67,6 +68,7 @@ pub(super) async fn submit(db: &mut Db, new: &NewTask) -> Result<Submitted, Stor
         .bind(new.spec.posted.as_str())
         .execute(&mut *db)
         .await?;
+    kill_point("submit-uncommitted");
     Ok(Submitted::Created(must_exist(db, &new.id).await?.task()?))
 }
 
