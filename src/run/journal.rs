@@ -94,13 +94,20 @@ impl Runner {
         Ok(())
     }
 
-    /// Forgets an ended task with its files. They go first: a crash leaves nothing that nobody knows of.
+    /// Forgets an ended task with its files.
     pub(crate) async fn forget(&self, id: &TaskId) -> Result<(), RunError> {
-        self.recorder.remove(id).await?;
         self.store.delete(id).await?;
-        // Somebody may have read the record meanwhile, and so brought the file back.
         self.recorder.remove(id).await?;
         Ok(())
+    }
+
+    /// Removes what is left of a deleted task's files. Only when nobody holds the task: then nobody writes them again.
+    pub(crate) async fn clear_away(&self, id: &TaskId) -> Result<(), RunError> {
+        // Files of another task that has got the name since are that one's.
+        if self.store.task(id).await?.is_none() {
+            self.recorder.remove(id).await?;
+        }
+        Ok(self.store.mark_removed(id).await?)
     }
 
     /// Waits until it is certain that this worker may act for its tasks; an error if it may not any more.

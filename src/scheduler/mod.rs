@@ -110,6 +110,7 @@ impl Scheduler {
                     self.cancel_requested().await;
                     self.file_ended().await;
                     self.forget_expired().await;
+                    self.clear_away_deleted().await;
                 }
                 () = self.freed.notified() => {}
                 () = self.store.changes().queued() => {}
@@ -258,6 +259,25 @@ impl Scheduler {
         for (id, done) in ids.iter().zip(join_all(ids.iter().map(|id| self.runner.forget(id))).await) {
             if let Err(error) = done {
                 tracing::error!(task = %id, error = &error as &dyn std::error::Error, "an expired task cannot be forgotten");
+            }
+        }
+    }
+
+    /// Removes the files of deleted tasks once more: a crash came before they were gone, or a run that was just ending has
+    /// written them again.
+    async fn clear_away_deleted(&self) {
+        let mut ids = match self.store.removals(BATCH).await {
+            Ok(ids) => ids,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "deleted tasks cannot be read");
+                return;
+            }
+        };
+        ids.retain(|id| !self.running().keys().any(|fence| fence.id == *id));
+        // All at once, for one commit.
+        for (id, done) in ids.iter().zip(join_all(ids.iter().map(|id| self.runner.clear_away(id))).await) {
+            if let Err(error) = done {
+                tracing::error!(task = %id, error = &error as &dyn std::error::Error, "files of a deleted task cannot be removed");
             }
         }
     }

@@ -148,6 +148,14 @@ impl Store for SqliteStore {
         self.writer.write(id.clone(), |db, id| Box::pin(write::mark_filed(db, id)), |_, _, ()| {}).await
     }
 
+    async fn removals(&self, limit: u32) -> Result<Vec<TaskId>, StoreError> {
+        read::removals(&mut *self.readers.acquire().await?, limit).await
+    }
+
+    async fn mark_removed(&self, id: &TaskId) -> Result<(), StoreError> {
+        self.writer.write(id.clone(), |db, id| Box::pin(write::mark_removed(db, id)), |_, _, ()| {}).await
+    }
+
     async fn lines(&self, id: &TaskId, from: u64, limit: u32) -> Result<Vec<StoredLine>, StoreError> {
         read::lines(&mut *self.readers.acquire().await?, id, from, limit).await
     }

@@ -259,8 +259,14 @@ pub(super) async fn delete(db: &mut Db, id: &TaskId) -> Result<DeleteAnswer, Sto
     if state.outcome().is_none() {
         return Ok(DeleteAnswer::NotEnded(state.status()));
     }
-    sqlx::query("DELETE FROM tasks WHERE id = ?").bind(id.as_str()).execute(db).await?;
+    sqlx::query("DELETE FROM tasks WHERE id = ?").bind(id.as_str()).execute(&mut *db).await?;
+    sqlx::query("INSERT INTO removals (id) VALUES (?) ON CONFLICT DO NOTHING").bind(id.as_str()).execute(db).await?;
     Ok(DeleteAnswer::Deleted)
+}
+
+pub(super) async fn mark_removed(db: &mut Db, id: &TaskId) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM removals WHERE id = ?").bind(id.as_str()).execute(db).await?;
+    Ok(())
 }
 
 pub(super) async fn mark_filed(db: &mut Db, id: &TaskId) -> Result<(), StoreError> {
