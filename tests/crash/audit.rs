@@ -1,7 +1,9 @@
 //! Everything held against everything: answers over HTTP, files on disk, the brain's memory, the plans.
+#![expect(clippy::print_stdout, reason = "the table is for whoever runs it")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -29,9 +31,12 @@ pub struct Line {
     mcp_reply: Box<RawValue>,
 }
 
+/// How long a file may outlive its task that is left behind by a crash.
+const REMOVED: Duration = Duration::from_secs(5);
+
 /// What must be zero; named even where it is.
 const FAULTS: [&str; 27] = [
-    "attempts more than lives",
+    "attempts too many",
     "brain: keys out of order",
     "brain: keys that are no keys",
     "brain: payloads that differed for one key",
@@ -100,7 +105,7 @@ pub fn whole_lines(record: &[u8]) -> Option<Vec<Line>> {
 }
 
 /// Looks at everything; all tasks have ended, and no client is left.
-pub async fn audit(storm: &Storm, service: &Service) -> Table {
+pub async fn audit(storm: &Storm, service: &Service, attempts: u64) -> Table {
     let mut table = Table::default();
     let tasks = std::mem::take(&mut *storm.book.tasks());
     table.fact("tasks accepted", tasks.len() as u64);
@@ -110,7 +115,10 @@ pub async fn audit(storm: &Storm, service: &Service) -> Table {
         if entry.deleted {
             deleted(&mut table, storm, service, &plan).await;
         } else {
-            task(&mut table, storm, service, &plan, entry).await;
+            let task = task(&mut table, storm, service, &plan, entry).await;
+            let count = task["attempt"].as_u64().unwrap_or_default();
+            table.fact("attempts", count);
+            table.fault("attempts too many", count > attempts, || task.to_string());
         }
     }
     list(&mut table, service, &tasks).await;
@@ -132,19 +140,22 @@ async fn deleted(table: &mut Table, storm: &Storm, service: &Service, plan: &Pla
     table.fact("tasks deleted", 1);
     let gone = service.get(&format!("/tasks/{}", plan.id)).await.status == 404;
     table.fault("ends that changed", !gone, || format!("{} was deleted and is there", plan.id));
-    let record = storm.home.record(&plan.id);
-    let left = [record.clone(), record.with_extension("meta.json")].iter().any(|path| path.exists());
+    let record = storm.seen(&storm.home.record(&plan.id));
+    let files = [record.clone(), record.with_extension("meta.json"), record.with_extension("meta.json.partial")];
+    // What a crash left of them goes at one of the next looks.
+    let looks = async || !files.iter().any(|path| path.exists());
+    let left = tokio::time::timeout(REMOVED, eventually("the files are gone", looks)).await.is_err();
     table.fault("deleted tasks that left files", left, || plan.id.clone());
     // What it was to do is known from the plan alone: it was over when it was deleted.
     commands(table, storm, plan, &vec![None; plan.steps.len()]);
 }
 
-async fn task(table: &mut Table, storm: &Storm, service: &Service, plan: &Plan, entry: &Entry) {
+async fn task(table: &mut Table, storm: &Storm, service: &Service, plan: &Plan, entry: &Entry) -> Value {
     let id = &plan.id;
     let answer = service.get(&format!("/tasks/{id}")).await;
     table.fault("tasks lost", answer.status != 200, || format!("{id}: {}", answer.status));
     if answer.status != 200 {
-        return;
+        return Value::Null;
     }
     let task = answer.json();
     end(table, plan, entry, &task);
@@ -153,7 +164,7 @@ async fn task(table: &mut Table, storm: &Storm, service: &Service, plan: &Plan, 
     let lines = whole_lines(&served);
     table.fault("torn lines served", lines.is_none(), || id.clone());
     table.fault("served records that went back", !served.starts_with(&entry.record), || id.clone());
-    let path = storm.home.record(id);
+    let path = storm.seen(&storm.home.record(id));
     let file = || std::fs::read(&path).unwrap_or_default();
     table.fault("torn lines in files", whole_lines(&file()).is_none(), || id.clone());
     table.fault("files unlike the served record", file() != served, || id.clone());
@@ -170,6 +181,7 @@ async fn task(table: &mut Table, storm: &Storm, service: &Service, plan: &Plan, 
     table.fault("iterations missing", !in_order, || format!("{id}: {numbers:?}, {last}"));
     with_brain(table, plan, storm.judge.heard().get(id), &lines);
     effects(table, storm, plan, &lines);
+    task
 }
 
 /// One end, the planned one or the cancellation, and the same whenever it was looked at.
@@ -194,7 +206,6 @@ fn end(table: &mut Table, plan: &Plan, entry: &Entry, task: &Value) {
     let same =
         ["status", "finished_at", "iteration", "error", "summary"].iter().all(|name| first[*name] == task[*name]);
     table.fault("ends that changed", !same, || format!("{first} became {task}"));
-    table.fact("attempts", task["attempt"].as_u64().unwrap());
 }
 
 /// It follows the end, so it may come a moment later.

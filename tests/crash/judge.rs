@@ -114,10 +114,10 @@ impl Judge {
 
 impl Bench {
     pub async fn open(judge: &Arc<Judge>, address: SocketAddr) -> Self {
-        let router = Router::new()
-            .route("/step", post(step))
-            .layer(axum::extract::DefaultBodyLimit::disable())
-            .with_state(Arc::clone(judge));
+        Self::serving(Router::new().route("/step", post(step)).with_state(Arc::clone(judge)), address).await
+    }
+
+    pub async fn serving(router: Router, address: SocketAddr) -> Self {
         let listener = tokio::net::TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();

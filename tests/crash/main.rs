@@ -16,8 +16,11 @@
 mod common;
 
 mod audit;
+mod disk;
 mod judge;
 mod kills;
+mod outages;
 mod plan;
 mod points;
+mod race;
 mod storm;

@@ -1,12 +1,14 @@
 //! Clients that never stop, and the lives of the service that they see through.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use reqwest::{Client, Method};
 use serde_json::Value;
+use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -20,8 +22,12 @@ use crate::plan::{Fate, Plan};
 const UNFINISHED: usize = 64;
 
 /// The variables of every service here: random deaths must not give tasks up.
-pub const VARIABLES: [(&str, &str); 4] =
-    [("MAX_RUNNING", "32"), ("LOST_LIMIT", "1000000"), ("MCP_RETRIES", "100"), ("RUST_LOG", "warn,codex_agent::cli=info")];
+pub const VARIABLES: [(&str, &str); 4] = [
+    ("MAX_RUNNING", "32"),
+    ("LOST_LIMIT", "1000000"),
+    ("MCP_RETRIES", "100"),
+    ("RUST_LOG", "warn,codex_agent::cli=info"),
+];
 
 /// All that the test knows.
 pub struct Storm {
@@ -32,6 +38,9 @@ pub struct Storm {
     pub brain_url: String,
     pub book: Arc<Book>,
     clients: tokio::sync::Mutex<JoinSet<()>>,
+    lives: AtomicU64,
+    /// Where the service's root directory is seen from here, if that is another.
+    pub root: OnceLock<PathBuf>,
 }
 
 /// What clients did and saw, and where the service is.
@@ -99,20 +108,45 @@ impl Storm {
         clients.spawn(deleting(Arc::clone(&book)));
         clients.spawn(reading(Arc::clone(&book)));
         let (brain, clients) = (Mutex::new(Some(brain)), tokio::sync::Mutex::new(clients));
-        Self { seed, home, judge, brain, brain_url, book, clients }
+        let (lives, root) = (AtomicU64::new(0), OnceLock::new());
+        Self { seed, home, judge, brain, brain_url, book, clients, lives, root }
     }
 
     /// A life of the service; the clients are told where it is.
     pub async fn start(&self, variables: &[(&str, &str)]) -> Service {
+        self.start_with(variables, |_| {}).await
+    }
+
+    /// The same, started as `prepare` makes it.
+    pub async fn start_with(&self, variables: &[(&str, &str)], prepare: impl FnOnce(&mut Command)) -> Service {
         let variables: Vec<_> = VARIABLES.iter().chain(variables).copied().collect();
-        let service = Service::start_in(self.home.clone(), &self.brain_url, &variables).await;
-        self.tell(&service);
+        self.count_a_life();
+        let service = Service::start_with(self.home.clone(), &self.brain_url, &variables, prepare).await;
+        self.book.url.send_replace(Some(service.url.clone()));
         service
     }
 
-    /// Tells the clients where the service is.
-    pub fn tell(&self, service: &Service) {
-        self.book.url.send_replace(Some(service.url.clone()));
+    pub fn count_a_life(&self) {
+        self.lives.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn lives(&self) -> u64 {
+        self.lives.load(Ordering::Relaxed)
+    }
+
+    /// A file as the service names it, from here.
+    pub fn seen(&self, path: &Path) -> PathBuf {
+        match (self.root.get(), path.strip_prefix("/")) {
+            (Some(root), Ok(below)) => root.join(below),
+            _ => path.to_owned(),
+        }
+    }
+
+    /// Returns when a submission has been refused.
+    pub async fn refused(&self) {
+        let refused = || self.book.seen.lock().unwrap().answers.get("POST 503").copied().unwrap_or_default();
+        let before = refused();
+        eventually("a submission is refused", async || refused() > before).await;
     }
 
     /// Returns when that many more tasks than now have been accepted, and the brain has been asked as often.
@@ -126,12 +160,17 @@ impl Storm {
 
     /// Lets the clients end, then all tasks, and holds everything against each other.
     pub async fn settle(&self, service: &Service) {
+        self.settle_with(service, self.lives()).await;
+    }
+
+    /// The same, where no task may have been begun more often than that.
+    pub async fn settle_with(&self, service: &Service, attempts: u64) {
         self.quiet().await;
-        audit::audit(self, service).await.assert_clean(self.seed);
+        audit::audit(self, service, attempts).await.assert_clean(self.seed);
     }
 
     /// Lets the clients end and all tasks.
-    pub async fn quiet(&self) {
+    async fn quiet(&self) {
         self.book.stop.cancel();
         let mut clients = self.clients.lock().await;
         let ended = async {
@@ -168,7 +207,11 @@ impl Book {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = response.bytes().await.ok()?.to_vec();
         *self.seen.lock().unwrap().answers.entry(format!("{method} {status}")).or_default() += 1;
-        Some(Answer { status, headers, body })
+        let answer = Answer { status, headers, body };
+        if status == 503 && answer.header("retry-after").is_empty() {
+            self.unexpected(&format!("{method} {path}, without Retry-After"), &answer);
+        }
+        Some(answer)
     }
 
     /// Asks until there is an answer that is not "not now", through as many deaths as it takes.
