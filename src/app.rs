@@ -92,6 +92,10 @@ pub enum StartError {
 
 /// Builds the service. With `only`, it runs that task and leaves all others in the queue.
 pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartError> {
+    #[cfg(feature = "kill-points")]
+    if let Some(point) = Config::kill_at() {
+        assert!(crate::kill_point::arm(&point), "CODEX_AGENT_KILL_AT: there is no point {point}");
+    }
     sandbox::hide_this_process();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let toolbox = Arc::new(toolbox(config).await?);

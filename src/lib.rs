@@ -29,6 +29,7 @@ pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod http;
+pub mod kill_point;
 pub mod recorder;
 pub mod run;
 pub mod sandbox;

@@ -30,6 +30,9 @@ const BINARY: &str = env!("CARGO_BIN_EXE_codex-agent");
 /// Far more than any block takes: a block that hangs is ended, and fails.
 const LIMIT_SECONDS: &str = "60";
 
+/// The one test command.
+const TEST: &str = "cargo test --all-features";
+
 /// Stands between the outputs of a block's commands.
 const MARK: &str = "@@ readme @@";
 
@@ -60,7 +63,7 @@ fn the_test_command_is_the_one_that_ci_runs() {
     let page = Page::read();
     let commands: Vec<&str> = page.commands().filter(|line| line.starts_with("cargo test")).collect();
     let ci = repository_file(".ci/run");
-    assert_eq!(commands, ["cargo test"], "README.md names one test command");
+    assert_eq!(commands, [TEST], "README.md names one test command");
     assert!(ci.lines().any(|line| line == commands[0]), ".ci/run does not run `{}`", commands[0]);
 }
 
@@ -171,7 +174,7 @@ impl Page {
             let line = block.line;
             match block.info.as_str() {
                 "sh" => {
-                    let steps = shell_lines(&block.text).filter(|command| *command != "cargo test").map(Step::silent);
+                    let steps = shell_lines(&block.text).filter(|command| *command != TEST).map(Step::silent);
                     sessions.push(Session { line, steps: steps.collect() });
                 }
                 "text output" => {

@@ -424,6 +424,12 @@ impl Config {
         variable("TMPDIR").map_or_else(|| "/tmp".into(), PathBuf::from)
     }
 
+    /// Where a test wants the process to die.
+    #[cfg(feature = "kill-points")]
+    pub fn kill_at() -> Option<String> {
+        variable("CODEX_AGENT_KILL_AT")?.into_string().ok()
+    }
+
     /// Where programs are looked for.
     pub fn command_path() -> OsString {
         variable("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into())

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use tokio::task::spawn_blocking;
 
+use crate::kill_point::{kill_point, kill_point_after};
+
 /// Appends `text` if the file is exactly `start` bytes long; whether it was. What comes first begins the file, whatever was
 /// there under that name. An error half-way leaves a longer or shorter file, which the next call finds.
 pub(super) async fn append<T: AsRef<str> + Send + 'static>(path: &Path, start: u64, text: T) -> io::Result<bool> {
@@ -17,7 +19,9 @@ pub(super) async fn append<T: AsRef<str> + Send + 'static>(path: &Path, start: u
         } else if length != start {
             return Ok(false);
         }
-        file.write_all(text.as_ref().as_bytes())?;
+        let text = text.as_ref().as_bytes();
+        kill_point_after("line-torn", || file.write_all(&text[..text.len() / 2]));
+        file.write_all(text)?;
         Ok(true)
     })
     .await
@@ -42,7 +46,10 @@ pub(super) async fn truncate(path: &Path, len: u64) -> io::Result<()> {
 pub(super) async fn replace(path: &Path, text: String) -> io::Result<()> {
     blocking(path, move |path| {
         let partial = partial(path);
-        made(&partial, |path| File::create(path))?.write_all(text.as_bytes())?;
+        let mut file = made(&partial, |path| File::create(path))?;
+        kill_point_after("meta-torn", || file.write_all(&text.as_bytes()[..text.len() / 2]));
+        file.write_all(text.as_bytes())?;
+        kill_point("meta-unrenamed");
         std::fs::rename(&partial, path)
     })
     .await

@@ -20,6 +20,7 @@ use tokio::sync::Mutex;
 pub use meta::Meta;
 
 use crate::domain::TaskId;
+use crate::kill_point::kill_point;
 use crate::store::{Store, StoreError};
 
 /// Locks for the files: two tasks seldom share one, and no lock has to be forgotten when a task ends.
@@ -79,6 +80,7 @@ impl Recorder {
 
     /// Adds `line`, after which the record is `end` bytes long.
     pub async fn append(&self, id: &TaskId, line: Arc<str>, end: u64) -> Result<(), RecordError> {
+        kill_point("reply-recorded");
         let start = end.saturating_sub(line.len() as u64);
         let _lock = self.lock(id).await;
         self.store.hold().await?;

@@ -10,6 +10,7 @@ use super::journal::Entry;
 use super::machine::{Begun, Event, IllegalEvent, Machine, Phase, Write};
 use crate::brain::{Brain, BrainError, StepRequest};
 use crate::domain::{Clock, Intent, Json, LineError, Models, Reply, StopReason, Task, ToolCall, millis};
+use crate::kill_point::kill_point;
 use crate::recorder::{RecordError, Recorder};
 use crate::store::{Claimed, Fence, Pending, Store, StoreError};
 use crate::tools::{self, Intentions, Plan, ToolResult, Toolbox};
@@ -120,6 +121,7 @@ impl Runner {
         tracing::info!(task = %task.id, attempt = task.attempt, iteration = task.iteration, "running");
         run.drive(&mut machine).await?;
         if let Phase::Over = machine.phase() {
+            kill_point("end-recorded");
             self.refresh(&task.id).await;
         }
         Ok(())
@@ -141,7 +143,11 @@ impl Run<'_> {
             let event = match machine.phase().clone() {
                 Phase::Over => return Ok(()),
                 Phase::Asking(pending) => self.ask(&pending, machine.iteration() + 1).await?,
-                Phase::Aborting(_, pending) => self.abort(&pending, machine.iteration() + 1).await,
+                Phase::Aborting(_, pending) => {
+                    let event = self.abort(&pending, machine.iteration() + 1).await;
+                    kill_point("abort-answered");
+                    event
+                }
                 Phase::Calling { call, begun } => {
                     Some(self.call(&call, begun, plan.take(), machine.iteration()).await?)
                 }
@@ -163,6 +169,7 @@ impl Run<'_> {
                 step,
             };
             let recorded = self.runner.journal(self.fence, entry, &self.signals.halt).await?;
+            kill_point(if asked { "line-written" } else { "result-recorded" });
             if recorded.cancel_requested {
                 self.signals.cancel.cancel();
             }
@@ -184,6 +191,7 @@ impl Run<'_> {
             }),
             answered = self.ask_with_history(pending, iteration) => answered?,
         };
+        kill_point("reply-received");
         Ok(Some(match answered {
             Ok(json) => Event::Replied(json),
             Err(error) => Event::NoReply(error.code(), error.to_string()),

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::driver::{RunError, Runner};
 use crate::domain::{Exchange, Intent, Json, Line, Reply, TaskId, millis};
+use crate::kill_point::kill_point;
 use crate::recorder::Meta;
 use crate::run::Write;
 use crate::store::{Fence, Recorded, Step, StoreError};
@@ -81,8 +82,12 @@ impl Runner {
         if let Some(task) = self.store.task(id).await? {
             self.recorder.repair(id, task.log_bytes).await?;
             self.recorder.write_meta(id, &Meta { task: &task, tools: &self.tools, models: &self.models }).await?;
-            let is_there =
-                if task.has_ended() { self.store.mark_filed(id).await? } else { self.store.task(id).await?.is_some() };
+            let is_there = if task.has_ended() {
+                kill_point("meta-written");
+                self.store.mark_filed(id).await?
+            } else {
+                self.store.task(id).await?.is_some()
+            };
             if is_there {
                 return Ok(());
             }
@@ -91,13 +96,20 @@ impl Runner {
         Ok(self.recorder.remove(id).await?)
     }
 
-    /// Forgets an ended task with its files. They go first: a crash leaves nothing that nobody knows of.
+    /// Forgets an ended task with its files.
     pub(crate) async fn forget(&self, id: &TaskId) -> Result<(), RunError> {
-        self.recorder.remove(id).await?;
         self.store.delete(id).await?;
-        // Somebody may have read the record meanwhile, and so brought the file back.
         self.recorder.remove(id).await?;
         Ok(())
+    }
+
+    /// Removes what is left of a deleted task's files. Only when nobody holds the task: then nobody writes them again.
+    pub(crate) async fn clear_away(&self, id: &TaskId) -> Result<(), RunError> {
+        // Files of another task that has got the name since are that one's.
+        if self.store.task(id).await?.is_none() {
+            self.recorder.remove(id).await?;
+        }
+        Ok(self.store.mark_removed(id).await?)
     }
 
     /// Waits until it is certain that this worker may act for its tasks; an error if it may not any more.
@@ -118,12 +130,16 @@ impl Runner {
 
     /// Puts the task back in the queue. If the database does not take it, the next start will.
     pub(super) async fn hand_back(&self, fence: &Fence) -> Result<(), RunError> {
+        kill_point("handing-back");
         match self.store.hand_back(fence.clone()).await {
             Err(error) if error.is_temporary() => {
                 tracing::warn!(task = %fence.id, error = &error as &dyn std::error::Error, "left for the next start");
                 Ok(())
             }
-            done => Ok(done?),
+            done => {
+                kill_point("handed-back");
+                Ok(done?)
+            }
         }
     }
 

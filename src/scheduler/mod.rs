@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::domain::{Clock, ErrorCode, Outcome, TaskId};
+use crate::kill_point::kill_point;
 use crate::run::{RunError, Runner, Signals};
 use crate::store::{Claim, Claimed, Fence, Recovered, Step, Store, StoreError, Which};
 
@@ -92,6 +93,7 @@ impl Scheduler {
     /// Takes up what an earlier run of the process left, then works until drained and all that ran has come to rest.
     pub async fn run(self: Arc<Self>) -> Result<(), StoreError> {
         let Recovered { requeued, given_up } = self.store.recover(self.lost_limit, self.clock.now()).await?;
+        kill_point("recovered");
         if requeued + given_up > 0 {
             tracing::info!(requeued, given_up, "an earlier run left tasks unfinished");
         }
@@ -108,6 +110,7 @@ impl Scheduler {
                     self.cancel_requested().await;
                     self.file_ended().await;
                     self.forget_expired().await;
+                    self.clear_away_deleted().await;
                 }
                 () = self.freed.notified() => {}
                 () = self.store.changes().queued() => {}
@@ -147,6 +150,7 @@ impl Scheduler {
     }
 
     fn start(self: &Arc<Self>, claimed: Claimed) {
+        kill_point("claim-committed");
         let signals = Signals { cancel: CancellationToken::new(), drain: self.drain.clone(), halt: self.halt.clone() };
         self.running().insert(claimed.fence.clone(), signals.cancel.clone());
         let scheduler = Arc::clone(self);
@@ -255,6 +259,25 @@ impl Scheduler {
         for (id, done) in ids.iter().zip(join_all(ids.iter().map(|id| self.runner.forget(id))).await) {
             if let Err(error) = done {
                 tracing::error!(task = %id, error = &error as &dyn std::error::Error, "an expired task cannot be forgotten");
+            }
+        }
+    }
+
+    /// Removes the files of deleted tasks once more: a crash came before they were gone, or a run that was just ending has
+    /// written them again.
+    async fn clear_away_deleted(&self) {
+        let mut ids = match self.store.removals(BATCH).await {
+            Ok(ids) => ids,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "deleted tasks cannot be read");
+                return;
+            }
+        };
+        ids.retain(|id| !self.running().keys().any(|fence| fence.id == *id));
+        // All at once, for one commit.
+        for (id, done) in ids.iter().zip(join_all(ids.iter().map(|id| self.runner.clear_away(id))).await) {
+            if let Err(error) = done {
+                tracing::error!(task = %id, error = &error as &dyn std::error::Error, "files of a deleted task cannot be removed");
             }
         }
     }

@@ -49,7 +49,7 @@ pub trait Store: Send + Sync + 'static {
     async fn request_cancel(&self, id: &TaskId, now: Timestamp) -> Result<CancelAnswer, StoreError>;
     /// The running tasks that are to be stopped, as they are held now.
     async fn cancel_requests(&self) -> Result<Vec<Fence>, StoreError>;
-    /// Forgets an ended task.
+    /// Forgets an ended task; notes that its files are to be removed.
     async fn delete(&self, id: &TaskId) -> Result<DeleteAnswer, StoreError>;
     /// Tasks that ended before that time and whose files are complete, the oldest first.
     async fn expired(&self, before: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError>;
@@ -57,6 +57,10 @@ pub trait Store: Send + Sync + 'static {
     async fn unfiled(&self, limit: u32) -> Result<Vec<TaskId>, StoreError>;
     /// Notes that the files of an ended task are complete; whether there is such a task.
     async fn mark_filed(&self, id: &TaskId) -> Result<bool, StoreError>;
+    /// Deleted tasks whose files are not known to be gone.
+    async fn removals(&self, limit: u32) -> Result<Vec<TaskId>, StoreError>;
+    /// Notes that the files of a deleted task are gone.
+    async fn mark_removed(&self, id: &TaskId) -> Result<(), StoreError>;
     /// The lines of a task's record that end behind `from` bytes, in order, at most `limit` of them.
     async fn lines(&self, id: &TaskId, from: u64, limit: u32) -> Result<Vec<StoredLine>, StoreError>;
     /// Where in the record the first iteration after `iteration` begins, in bytes.

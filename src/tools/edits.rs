@@ -8,6 +8,7 @@ use super::edit_file::{self, Edit, Made, Trace};
 use super::workspace::Workspace;
 use super::{ToolResult, Toolbox, arguments, failure, off_the_async_threads};
 use crate::domain::{Intent, Json, ToolCall};
+use crate::kill_point::kill_point;
 
 /// How often an edit is worked out again because somebody else has changed the file meanwhile.
 const TRIES: u32 = 8;
@@ -93,8 +94,10 @@ impl Toolbox {
                 Ok(planned) => planned,
                 Err(refused) => return Ok(done(refused, took)),
             };
+            kill_point("edit-intended");
             let edits = Arc::clone(&self.edits);
             let made = off_the_async_threads(move || edit.make(&workspace, &edits)).await;
+            kill_point("edit-made");
             took += started.elapsed();
             match made {
                 Ok(Made::Done(output)) => return Ok(done(Json::of(&output), took)),

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::workspace::Workspace;
 use super::{Toolbox, failure};
 use crate::domain::{Json, millis};
+use crate::kill_point::kill_point;
 use crate::sandbox::{Command, Execution, Limit, Limits, MOST_PRINTED, Repository};
 
 pub(super) const NAME: &str = "run_command";
@@ -60,7 +61,9 @@ pub(super) async fn run(
         permit = toolbox.commands.acquire() => permit,
         () = stop.cancelled() => return (failure("stopped before the command was begun: it had no effect"), false),
     };
+    kill_point("command-called");
     let executed = toolbox.settings.sandbox.execute(command, stop).await;
+    kill_point("command-ran");
     drop(permit);
     match executed {
         Ok(execution) => {

@@ -9,6 +9,7 @@ use crate::domain::{Status, TaskId};
 use crate::http::Api;
 use crate::http::params::Params;
 use crate::http::problem::{Problem, Refusals};
+use crate::kill_point::kill_point;
 use crate::store::DeleteAnswer;
 
 /// Forget an ended task, its record and its files.
@@ -26,15 +27,14 @@ pub(in crate::http) async fn delete(
 ) -> Result<StatusCode, Problem> {
     let id = named(path)?;
     Params::parse(&uri, &[])?;
-    let task = api.store.task(&id).await?.ok_or_else(Problem::no_such_task)?;
-    if !task.has_ended() {
-        return Err(not_ended(task.state.status()));
-    }
-    // The files first: if this breaks off, the task is still there, its files are written again when somebody asks, and
-    // it can be deleted again. Then once more, in case somebody asked in between.
-    remove_files(&api, &id).await?;
     match api.store.delete(&id).await? {
-        DeleteAnswer::Deleted => remove_files(&api, &id).await.map(|()| StatusCode::NO_CONTENT),
+        DeleteAnswer::Deleted => {
+            kill_point("delete-committed");
+            // If this breaks off, the store knows of it, and the scheduler does it.
+            remove_files(&api, &id).await?;
+            kill_point("delete-done");
+            Ok(StatusCode::NO_CONTENT)
+        }
         DeleteAnswer::NotEnded(status) => Err(not_ended(status)),
         DeleteAnswer::Missing => Err(Problem::no_such_task()),
     }

@@ -30,6 +30,7 @@ use super::{
     Store, StoreError, StoredLine, Submitted,
 };
 use crate::domain::{Task, TaskId, Timestamp};
+use crate::kill_point::kill_point;
 
 /// Readers at a time: reads are short, and a waiting one is cheaper than a connection with its cache.
 const READERS: u32 = 4;
@@ -101,7 +102,9 @@ impl Store for SqliteStore {
                 changes.ring_queued();
             }
         };
-        self.writer.write(new, write::submit, ring).await
+        let submitted = self.writer.write(new, write::submit, ring).await?;
+        kill_point("submit-committed");
+        Ok(submitted)
     }
 
     async fn task(&self, id: &TaskId) -> Result<Option<Task>, StoreError> {
@@ -142,7 +145,9 @@ impl Store for SqliteStore {
             changes.ring_cancels();
             changes.ring_task(id);
         };
-        self.writer.write((id.clone(), now), apply, ring).await
+        let answer = self.writer.write((id.clone(), now), apply, ring).await?;
+        kill_point("cancel-committed");
+        Ok(answer)
     }
 
     async fn cancel_requests(&self) -> Result<Vec<Fence>, StoreError> {
@@ -164,6 +169,14 @@ impl Store for SqliteStore {
 
     async fn mark_filed(&self, id: &TaskId) -> Result<bool, StoreError> {
         self.writer.write(id.clone(), write::mark_filed, |_, _, _| {}).await
+    }
+
+    async fn removals(&self, limit: u32) -> Result<Vec<TaskId>, StoreError> {
+        read::removals(&mut *self.readers.acquire().await?, limit).await
+    }
+
+    async fn mark_removed(&self, id: &TaskId) -> Result<(), StoreError> {
+        self.writer.write(id.clone(), write::mark_removed, |_, _, ()| {}).await
     }
 
     async fn lines(&self, id: &TaskId, from: u64, limit: u32) -> Result<Vec<StoredLine>, StoreError> {

@@ -65,6 +65,11 @@ pub(super) async fn expired(
     ids.iter().map(|id| parse_id(id)).collect()
 }
 
+pub(super) async fn removals(db: &mut SqliteConnection, limit: u32) -> Result<Vec<TaskId>, StoreError> {
+    let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM removals LIMIT ?").bind(limit).fetch_all(db).await?;
+    ids.iter().map(|id| parse_id(id)).collect()
+}
+
 fn parse_id(id: &str) -> Result<TaskId, StoreError> {
     let bad = |error: InvalidTaskId| error.to_string();
     id.parse().map_err(|error| StoreError::BadRow {

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 use super::row::{SELECT_TASK, TaskRow, signed, unsigned};
 use crate::domain::{ErrorCode, Intent, Json, Outcome, TaskEvent, TaskId, TaskState, Timestamp};
+use crate::kill_point::kill_point;
 use crate::store::{
     CancelAnswer, Claim, Claimed, DeleteAnswer, Fence, NewTask, Pending, Recorded, Recovered, Step, StoreError,
     Submitted, Which,
@@ -59,6 +60,7 @@ pub(super) fn submit(db: &Db, new: &NewTask) -> Result<Submitted, StoreError> {
     ])?;
     db.prepare_cached("INSERT INTO posted (seq, body) VALUES (?, ?)")?
         .execute(params![seq, new.spec.posted.as_str()])?;
+    kill_point("submit-uncommitted");
     Ok(Submitted::Created(by_seq(db, seq)?.task()?))
 }
 
@@ -237,7 +239,13 @@ pub(super) fn delete(db: &Db, id: &TaskId) -> Result<DeleteAnswer, StoreError> {
         return Ok(DeleteAnswer::NotEnded(state.status()));
     }
     db.prepare_cached("DELETE FROM tasks WHERE seq = ?")?.execute([row.seq])?;
+    db.prepare_cached("INSERT INTO removals (id) VALUES (?) ON CONFLICT DO NOTHING")?.execute([id.as_str()])?;
     Ok(DeleteAnswer::Deleted)
+}
+
+pub(super) fn mark_removed(db: &Db, id: &TaskId) -> Result<(), StoreError> {
+    db.prepare_cached("DELETE FROM removals WHERE id = ?")?.execute([id.as_str()])?;
+    Ok(())
 }
 
 pub(super) fn mark_filed(db: &Db, id: &TaskId) -> Result<bool, StoreError> {

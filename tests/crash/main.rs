@@ -1,0 +1,26 @@
+//! What a service leaves behind that is killed again and again, and what one does whose disk, database or brain fails.
+//!
+//! ```text
+//!  plan ── what each task's brain will say, and what must come of it: known beforehand, from the task's number alone
+//!  judge ── the brain: follows the plan; compares every step with what it was asked before
+//!  storm ── clients that submit, cancel, delete and read all the while, and the lives and deaths of the service
+//!  audit ── at the end everything over HTTP, on disk and in the brain's memory is held against each other
+//! ```
+//!
+//! `CODEX_AGENT_KILLS=500` kills that often; `CODEX_AGENT_SEED=…` repeats a run's choices (its moments are the machine's).
+#![expect(clippy::unwrap_used, reason = "a test fails aloud")]
+#![expect(clippy::disallowed_methods, reason = "a harness reads its variables and starts what it needs")]
+
+#[path = "../common/mod.rs"]
+#[expect(dead_code, reason = "the harness has more than this target needs")]
+mod common;
+
+mod audit;
+mod disk;
+mod judge;
+mod kills;
+mod outages;
+mod plan;
+mod points;
+mod race;
+mod storm;
