@@ -128,7 +128,9 @@ pub async fn audit(storm: &Storm, service: &Service, attempts: u64) -> Table {
         ("brain: keys out of order", faults.keys_out_of_order),
         ("brain: keys that are no keys", faults.keys_that_are_no_keys),
     ] {
-        found.into_iter().for_each(|example| table.fault(name, true, || example));
+        for example in found {
+            table.fault(name, true, || example);
+        }
     }
     let seen = storm.book.seen.lock().unwrap();
     table.faults("torn lines served", seen.torn);
