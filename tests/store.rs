@@ -257,6 +257,22 @@ async fn only_an_ended_task_can_be_deleted_and_its_place_in_the_list_is_not_used
 }
 
 #[tokio::test]
+async fn a_deleted_task_is_remembered_until_its_files_are_gone() {
+    let (_dir, store) = store().await;
+    submit(&store, "gone").await;
+    assert_eq!(store.removals(10).await.unwrap(), []);
+    store.request_cancel(&id("gone"), at(5)).await.unwrap();
+    store.delete(&id("gone")).await.unwrap();
+    // Also if its name is given anew and deleted again meanwhile.
+    submit(&store, "gone").await;
+    store.request_cancel(&id("gone"), at(6)).await.unwrap();
+    store.delete(&id("gone")).await.unwrap();
+    assert_eq!(store.removals(10).await.unwrap(), [id("gone")]);
+    store.mark_removed(&id("gone")).await.unwrap();
+    assert_eq!(store.removals(10).await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn a_task_over_which_worker_after_worker_dies_is_given_up() {
     let (_dir, store) = store().await;
     submit(&store, "stuck").await;

@@ -123,9 +123,15 @@ pub async fn audit(storm: &Storm, service: &Service, attempts: u64) -> Table {
     }
     list(&mut table, service, &tasks).await;
     let faults = storm.judge.faults();
-    table.faults("brain: payloads that differed for one key", faults.payloads_that_differed);
-    table.faults("brain: keys out of order", faults.keys_out_of_order);
-    table.faults("brain: keys that are no keys", faults.keys_that_are_no_keys);
+    for (name, found) in [
+        ("brain: payloads that differed for one key", faults.payloads_that_differed),
+        ("brain: keys out of order", faults.keys_out_of_order),
+        ("brain: keys that are no keys", faults.keys_that_are_no_keys),
+    ] {
+        for example in found {
+            table.fault(name, true, || example);
+        }
+    }
     let seen = storm.book.seen.lock().unwrap();
     table.faults("torn lines served", seen.torn);
     table.faults("served records that went back", seen.went_back);

@@ -41,9 +41,9 @@ pub struct Asked {
 
 #[derive(Clone, Default)]
 pub struct Faults {
-    pub payloads_that_differed: u64,
-    pub keys_out_of_order: u64,
-    pub keys_that_are_no_keys: u64,
+    pub payloads_that_differed: Vec<String>,
+    pub keys_out_of_order: Vec<String>,
+    pub keys_that_are_no_keys: Vec<String>,
 }
 
 /// The judge on a socket, until it is dropped.
@@ -88,25 +88,28 @@ impl Judge {
         let mut faults = self.faults.lock().unwrap();
         let (Some(iteration), Some(number)) = (iteration, id.strip_prefix("task-").and_then(|text| text.parse().ok()))
         else {
-            faults.keys_that_are_no_keys += 1;
+            faults.keys_that_are_no_keys.push(format!("{key:?} for {id}"));
             return "{}".to_owned();
         };
         let plan = Plan::of(self.seed, number);
-        let abort = payload.starts_with("{\"event\":\"agent_abort\"");
+        let abort = is_abort(payload);
         let reply = if abort { json!({"event": "finish"}) } else { plan.reply(iteration) }.to_string();
         let mut heard = self.heard();
         let heard = heard.entry(id.clone()).or_default();
         let last = heard.asked.last_key_value().map_or(0, |(last, _)| *last);
         // A payload that a cancelled task no longer sends has a number all the same.
         let next = last + 1..=last + if abort { 2 } else { 1 };
-        if !next.contains(&iteration) && (iteration != last || last == 0) {
-            faults.keys_out_of_order += 1;
+        // A question that was dropped for the farewell may be overtaken by it, on another connection.
+        let aborted = heard.asked.last_key_value().is_some_and(|(_, last)| is_abort(&last.payload));
+        let overtaken = aborted && iteration + 1 == last && !heard.asked.contains_key(&iteration);
+        if !next.contains(&iteration) && (iteration != last || last == 0) && !overtaken {
+            faults.keys_out_of_order.push(format!("{id}/{iteration} after {last}: {payload}"));
         }
         heard.over |= abort || plan.is_over(iteration);
         let asked = heard.asked.entry(iteration).or_insert(Asked { payload: payload.to_owned(), reply, times: 0 });
         asked.times += 1;
         if asked.payload != payload {
-            faults.payloads_that_differed += 1;
+            faults.payloads_that_differed.push(format!("{id}/{iteration}: {} became {payload}", asked.payload));
         }
         asked.reply.clone()
     }
@@ -139,6 +142,10 @@ impl Drop for Bench {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+fn is_abort(payload: &str) -> bool {
+    payload.starts_with("{\"event\":\"agent_abort\"")
 }
 
 async fn step(State(judge): State<Arc<Judge>>, headers: HeaderMap, body: String) -> String {
