@@ -107,9 +107,10 @@ impl Runner {
         if task.cancel_requested {
             signals.cancel.cancel();
         }
-        // Of one that begins there is nothing to be brought up to anything.
         if task.log_bytes > 0 || claimed.pending.is_some() {
             self.refresh(&task.id).await;
+        } else {
+            self.begin(&task.id).await;
         }
         let left = task.deadline.map(|deadline| {
             let started = task.started_at.unwrap_or(task.created_at);

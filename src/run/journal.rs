@@ -71,6 +71,13 @@ impl Runner {
         }
     }
 
+    /// Makes sure that no line of another life of this id is taken for one of this task's.
+    pub(super) async fn begin(&self, id: &TaskId) {
+        if let Err(error) = self.recorder.repair(id, 0).await {
+            tracing::warn!(task = %id, error = &error as &dyn std::error::Error, "an old record is in the way");
+        }
+    }
+
     /// Brings both files of a task to what the store says of it. Only for whoever holds the task, or when nobody does.
     pub(crate) async fn refresh(&self, id: &TaskId) {
         if let Err(error) = self.try_refresh(id).await {
