@@ -41,6 +41,8 @@ impl Lease {
     pub(super) fn take(db: &mut Connection, file: &Path, term: Duration) -> Result<Self, StoreError> {
         // Two who start at the same moment come one after the other.
         let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Read before the term begins: it must not seem longer here than it is to others.
+        let renewed = Instant::now();
         let sql = format!("SELECT epoch, until > {NOW} FROM lease");
         let (former, moves): (i64, bool) = transaction.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         if moves && lives(&lock_file(file, former)).map_err(StoreError::Lock)? {
@@ -57,7 +59,7 @@ impl Lease {
         {
             tracing::warn!(%error, "a lock of an earlier service is left");
         }
-        Ok(Self { epoch, term, renewed: Instant::now(), _lock: lock })
+        Ok(Self { epoch, term, renewed, _lock: lock })
     }
 
     /// Inside a transaction: makes sure that the database is still ours, and renews the lease if it is time. What it
