@@ -51,6 +51,8 @@ impl Lease {
         let path = lock_file(file, epoch);
         let lock = File::create(&path).map_err(StoreError::Lock)?;
         lock.try_lock().map_err(|error| StoreError::Lock(error.into()))?;
+        // Before the database looks at its clock: a slow commit must not make our time end later than the one on record.
+        let renewed = Instant::now();
         let sql = sqlx::AssertSqlSafe(format!("UPDATE lease SET epoch = ?, until = {NOW} + ?"));
         sqlx::query(sql).bind(epoch).bind(time(term)).execute(&mut *transaction).await?;
         transaction.commit().await?;
@@ -60,7 +62,7 @@ impl Lease {
         {
             tracing::warn!(%error, "a lock of an earlier service is left");
         }
-        Ok(Self { epoch, term, renewed: Instant::now(), _lock: lock })
+        Ok(Self { epoch, term, renewed, _lock: lock })
     }
 
     /// Inside a transaction: makes sure that the database is still ours, and renews the lease if it is time. What it
@@ -91,9 +93,9 @@ impl Lease {
         self.renewed + self.term / RENEWALS
     }
 
-    /// Until when nobody else can have taken the database.
+    /// Until when nobody else can have taken the database. Its clock counts whole milliseconds and may be one behind.
     pub(super) fn until(&self) -> Instant {
-        self.renewed + self.term
+        self.renewed + self.term.saturating_sub(Duration::from_millis(1))
     }
 
     /// Lets go, so that the next one need not wait.
