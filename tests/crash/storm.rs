@@ -122,15 +122,17 @@ impl Storm {
 
     /// The same, started as `prepare` makes it.
     pub async fn start_with(&self, variables: &[(&str, &str)], prepare: impl FnOnce(&mut Command)) -> Service {
-        let variables: Vec<_> = VARIABLES.iter().chain(variables).copied().collect();
-        self.count_a_life();
+        let key = self.key_of_a_new_life();
+        let ours = VARIABLES.into_iter().chain([("OPENAI_API_KEY", key.as_str())]);
+        let variables: Vec<_> = ours.chain(variables.iter().copied()).collect();
         let service = Service::start_with(self.home.clone(), &self.brain_url, &variables, prepare).await;
         self.book.url.send_replace(Some(service.url.clone()));
         service
     }
 
-    pub fn count_a_life(&self) {
-        self.lives.fetch_add(1, Ordering::Relaxed);
+    /// What the brain knows the next life of the service by.
+    pub fn key_of_a_new_life(&self) -> String {
+        format!("life-{}", self.lives.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     pub fn lives(&self) -> u64 {
