@@ -110,6 +110,10 @@ pub async fn audit(storm: &Storm, service: &Service, attempts: u64) -> Table {
     let tasks = std::mem::take(&mut *storm.book.tasks());
     table.fact("tasks accepted", tasks.len() as u64);
     table.fact("questions to the brain", storm.judge.questions());
+    for heard in storm.judge.heard().values() {
+        table.fact("questions overtaken by a farewell", heard.overtaken);
+        table.fact("questions read when their asker was dead", heard.from_the_dead);
+    }
     for (number, entry) in &tasks {
         let plan = storm.book.plan(*number);
         if entry.deleted {

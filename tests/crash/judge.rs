@@ -31,6 +31,11 @@ pub struct Judge {
 pub struct Heard {
     pub asked: BTreeMap<u64, Asked>,
     pub over: bool,
+    /// Questions that came behind the farewell that took their place.
+    pub overtaken: u64,
+    /// Questions whose asker was dead when they were read: a later life had asked before.
+    pub from_the_dead: u64,
+    life: u64,
 }
 
 pub struct Asked {
@@ -99,12 +104,19 @@ impl Judge {
         let last = heard.asked.last_key_value().map_or(0, |(last, _)| *last);
         // A payload that a cancelled task no longer sends has a number all the same.
         let next = last + 1..=last + if abort { 2 } else { 1 };
-        // A question that was dropped for the farewell may be overtaken by it, on another connection.
-        let aborted = heard.asked.last_key_value().is_some_and(|(_, last)| is_abort(&last.payload));
-        let overtaken = aborted && iteration + 1 == last && !heard.asked.contains_key(&iteration);
-        if !next.contains(&iteration) && (iteration != last || last == 0) && !overtaken {
-            faults.keys_out_of_order.push(format!("{id}/{iteration} after {last}: {payload}"));
+        // A question that is dropped for the farewell may be overtaken by it, on another connection; there is one such.
+        let before = heard.asked.last_key_value().map_or("", |(_, last)| &last.payload);
+        let life = life(headers);
+        let dead = life < heard.life;
+        let overtaken = is_abort(before) && iteration + 1 == last && heard.overtaken == 0 && !dead;
+        if !next.contains(&iteration) && (iteration != last || last == 0) && !overtaken && !dead {
+            faults
+                .keys_out_of_order
+                .push(format!("life {life}, {id}/{iteration} after {last}: {payload} after {before}"));
         }
+        heard.overtaken += u64::from(overtaken);
+        heard.from_the_dead += u64::from(dead);
+        heard.life = heard.life.max(life);
         heard.over |= abort || plan.is_over(iteration);
         let asked = heard.asked.entry(iteration).or_insert(Asked { payload: payload.to_owned(), reply, times: 0 });
         asked.times += 1;
@@ -142,6 +154,12 @@ impl Drop for Bench {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// Which life of the service asks: its key for the brain tells.
+fn life(headers: &HeaderMap) -> u64 {
+    let bearer = headers.get("authorization").and_then(|value| value.to_str().ok()?.strip_prefix("Bearer life-"));
+    bearer.and_then(|life| life.parse().ok()).unwrap()
 }
 
 fn is_abort(payload: &str) -> bool {

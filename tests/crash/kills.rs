@@ -21,9 +21,12 @@ async fn nothing_is_lost_or_doubled_however_often_the_service_is_killed() {
     for kill in 0..kills {
         // The moment is what is tried here, so there is nothing to wait for but the time.
         if kill % 8 == 7 {
-            storm.count_a_life();
             let mut child = storm.home.command(&["serve"]);
-            let child = child.env("MCP_SERVER_URL", &storm.brain_url).env("LISTEN", "127.0.0.1:0").envs(VARIABLES);
+            let child = child
+                .env("MCP_SERVER_URL", &storm.brain_url)
+                .env("LISTEN", "127.0.0.1:0")
+                .envs(VARIABLES)
+                .env("OPENAI_API_KEY", storm.key_of_a_new_life());
             let mut child = child.stdout(std::process::Stdio::null()).spawn().unwrap();
             tokio::time::sleep(Duration::from_millis(fastrand::u64(0..80))).await;
             child.kill().await.unwrap();

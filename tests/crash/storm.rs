@@ -21,6 +21,9 @@ use crate::plan::{Fate, Plan};
 /// Tasks that are accepted and not over: as many again as run at a time, so that there is always a queue.
 const UNFINISHED: usize = 64;
 
+/// How far back clients look for something to do: what is older has long been over, and a long run has much of it.
+const NEWEST: usize = 256;
+
 /// The variables of every service here: random deaths must not give tasks up.
 pub const VARIABLES: [(&str, &str); 4] = [
     ("MAX_RUNNING", "32"),
@@ -119,15 +122,17 @@ impl Storm {
 
     /// The same, started as `prepare` makes it.
     pub async fn start_with(&self, variables: &[(&str, &str)], prepare: impl FnOnce(&mut Command)) -> Service {
-        let variables: Vec<_> = VARIABLES.iter().chain(variables).copied().collect();
-        self.count_a_life();
+        let key = self.key_of_a_new_life();
+        let ours = VARIABLES.into_iter().chain([("OPENAI_API_KEY", key.as_str())]);
+        let variables: Vec<_> = ours.chain(variables.iter().copied()).collect();
         let service = Service::start_with(self.home.clone(), &self.brain_url, &variables, prepare).await;
         self.book.url.send_replace(Some(service.url.clone()));
         service
     }
 
-    pub fn count_a_life(&self) {
-        self.lives.fetch_add(1, Ordering::Relaxed);
+    /// What the brain knows the next life of the service by.
+    pub fn key_of_a_new_life(&self) -> String {
+        format!("life-{}", self.lives.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     pub fn lives(&self) -> u64 {
@@ -236,19 +241,15 @@ impl Book {
         let over = |number: u64, task: &Entry| {
             task.over || heard.get(&format!("task-{number}")).is_some_and(|heard| heard.over)
         };
-        tasks.iter().rev().take(4 * UNFINISHED).filter(|(number, task)| !over(**number, task)).count()
+        tasks.iter().rev().take(NEWEST).filter(|(number, task)| !over(**number, task)).count()
     }
 
-    /// One of the tasks that `fits`, the newer ones rather than the older.
+    /// One of the newest tasks that `fits`.
     fn any(&self, fits: impl Fn(u64, &Entry) -> bool) -> Option<u64> {
         let tasks = self.tasks();
-        let fitting: Vec<u64> = tasks
-            .iter()
-            .rev()
-            .filter(|(number, task)| fits(**number, task))
-            .map(|(number, _)| *number)
-            .take(64)
-            .collect();
+        let newest = tasks.iter().rev().take(NEWEST);
+        let fitting: Vec<u64> =
+            newest.filter(|(number, task)| fits(**number, task)).map(|(number, _)| *number).collect();
         fastrand::choice(fitting)
     }
 

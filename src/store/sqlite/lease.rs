@@ -90,9 +90,9 @@ impl Lease {
         self.renewed + self.term / RENEWALS
     }
 
-    /// Until when nobody else can have taken the database.
+    /// Until when nobody else can have taken the database. Its clock counts whole milliseconds and may be one behind.
     pub(super) fn until(&self) -> Instant {
-        self.renewed + self.term
+        self.renewed + self.term.saturating_sub(Duration::from_millis(1))
     }
 
     /// Lets go, so that the next one need not wait.
