@@ -7,7 +7,7 @@
 //! ```
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -305,21 +305,15 @@ fn lock(dir: &Path, database: &Path) -> Result<File, StartError> {
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
     let name = canonical(database).into_os_string().into_vec();
     match lock.try_lock() {
-        Ok(()) => {
-            lock.set_len(0).map_err(failed)?;
-            lock.write_all(&name).map_err(failed)?;
-        }
-        Err(TryLockError::WouldBlock) => {
-            let mut held_for = Vec::new();
-            lock.read_to_end(&mut held_for).map_err(failed)?;
-            if held_for != name {
-                return Err(StartError::InUse(path));
-            }
-        }
+        Ok(()) => lock.set_len(0).and_then(|()| lock.write_all(&name)).map_err(failed)?,
+        Err(TryLockError::WouldBlock) => {}
         Err(TryLockError::Error(source)) => return Err(failed(source)),
     }
     lock.lock_shared().map_err(failed)?;
-    Ok(lock)
+    // Only now it is certain whose it is: between the two locks another one may have come.
+    let mut held_for = Vec::new();
+    lock.rewind().and_then(|()| lock.read_to_end(&mut held_for)).map_err(failed)?;
+    if held_for == name { Ok(lock) } else { Err(StartError::InUse(path)) }
 }
 
 /// A name for a task that comes without one; later ones sort behind earlier ones.

@@ -160,6 +160,27 @@ async fn a_second_service_on_the_same_directory_is_refused() {
     assert_eq!(service.get("/healthz").await.status, 200);
 }
 
+#[tokio::test]
+async fn a_directory_whose_records_are_another_databases_is_refused() {
+    let service = Service::start("script:", &[]).await;
+    let other = format!("sqlite://{}", service.home.path().join("other.db").display());
+    let second = service
+        .home
+        .command(&["serve"])
+        .env("LISTEN", "127.0.0.1:0")
+        .env("DATABASE_URL", &other)
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert!(said.starts_with("codex-agent: OUTPUT_DIR: ") && said.contains(".lock is held by another"), "{said}");
+    // When the first has ended, the directory is the next one's, whichever database that has.
+    let (home, _) = service.stop().await;
+    let service = Service::start_in(home, "script:", &[("DATABASE_URL", &other)]).await;
+    assert_eq!(service.get("/healthz").await.status, 200);
+}
+
 fn same_key_same_body(brain: &Brain) {
     let mut bodies: HashMap<String, String> = HashMap::new();
     for seen in brain.seen() {
