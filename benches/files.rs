@@ -2,15 +2,14 @@
 //! (`read`, `write`, `patch`, `policy`) it makes 1000 such calls and nothing else, for callgrind to count.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints, and fails aloud")]
 
+mod parts;
+
 use std::hint::black_box;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use codex_agent::domain::{Intent, Json, ToolCall};
-use codex_agent::sandbox::{self, Limits, Network, Requirement, Sandbox};
-use codex_agent::tools::{Intentions, Policy, Settings, Toolbox};
-use tokio_util::sync::CancellationToken;
+use codex_agent::domain::{Json, ToolCall};
+use codex_agent::tools::Policy;
+use parts::toolbox;
 
 /// Calls a round; the median of the rounds counts.
 const CALLS: u32 = 1000;
@@ -23,14 +22,14 @@ fn main() {
     let chosen = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     let home = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let toolbox = runtime.block_on(toolbox(home.path()));
+    let toolbox = runtime.block_on(toolbox::toolbox(home.path()));
     let lines: Vec<String> = (0..LINES).map(|line| format!("line {line} of a file")).collect();
     let text = lines.join("\n") + "\n";
     std::fs::write(home.path().join("file"), &text).unwrap();
     let policy = Policy::load(None, true).unwrap();
     let call = |name: &str, arguments: serde_json::Value| {
         let call = ToolCall { name: name.to_owned(), arguments: Json::parse(&arguments.to_string()).unwrap() };
-        let Ok(done) = runtime.block_on(toolbox.call(None, &call, None, &Nowhere, &CancellationToken::new()));
+        let done = runtime.block_on(toolbox::call(&toolbox, &call));
         assert!(done.result.as_str().contains("success"), "{}", done.result.as_str());
     };
     let patch = |from: &str, to: &str| {
@@ -65,41 +64,4 @@ fn main() {
     measure("policy", &mut |_| {
         policy.check(black_box("cargo test --lib"), black_box(&words)).unwrap();
     });
-}
-
-/// Only the edits themselves are measured.
-struct Nowhere;
-
-impl Intentions for Nowhere {
-    type Error = std::convert::Infallible;
-
-    async fn record(&self, _: Intent) -> Result<(), Self::Error> {
-        Ok(())
-    }
-}
-
-async fn toolbox(home: &Path) -> Toolbox {
-    let settings = sandbox::Settings {
-        requirement: Requirement::Off,
-        network: Network::None,
-        read: Vec::new(),
-        write: Vec::new(),
-        environment: Vec::new(),
-        path: "/usr/bin:/bin".into(),
-        limits: Limits::default(),
-        code_dir: home.to_owned(),
-        private: Vec::new(),
-        temporary: std::env::temp_dir(),
-        supervisor: env!("CARGO_BIN_EXE_codex-agent").into(),
-    };
-    let settings = Settings {
-        timeout: Duration::from_secs(20),
-        timeout_max: Duration::from_secs(20),
-        max_output: 20_000,
-        max_commands: 1,
-        sandbox: Arc::new(Sandbox::new(settings).await.unwrap()),
-        limits: Limits::default(),
-        policy: Arc::new(Policy::load(None, true).unwrap()),
-    };
-    Toolbox::new(home.to_owned(), settings)
 }

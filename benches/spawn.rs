@@ -6,12 +6,14 @@
 #![expect(unsafe_code, reason = "getrusage has no safe form here")]
 #![expect(clippy::disallowed_methods, reason = "the bare spawn is what is compared with")]
 
+#[path = "parts/walls.rs"]
+mod walls;
+
 use std::fs::File;
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use codex_agent::sandbox::{Command, Limits, Network, Requirement, Sandbox, Settings};
+use codex_agent::sandbox::{Command, Requirement, Sandbox};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use tokio_util::sync::CancellationToken;
 
@@ -41,7 +43,7 @@ fn measure(kind: &str, megabytes: usize) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let home = tempfile::tempdir().unwrap();
-        let sandbox = Sandbox::new(settings(home.path().to_owned())).await.unwrap();
+        let sandbox = Sandbox::new(walls::settings(Requirement::Required, home.path())).await.unwrap();
         assert_eq!(sandbox.status().mode.to_string(), kind);
         let (mut bare, mut ours, mut clock) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
@@ -73,22 +75,6 @@ fn measure(kind: &str, megabytes: usize) {
         println!("{kind:<11} {megabytes:>4} MB {bare:>12.2?} {ours:>9.2?} {ratio:>7.2} × {clock:>12.2?}");
     });
     drop(ballast);
-}
-
-fn settings(home: PathBuf) -> Settings {
-    Settings {
-        requirement: Requirement::Required,
-        network: Network::None,
-        read: Vec::new(),
-        write: Vec::new(),
-        environment: Vec::new(),
-        path: "/usr/bin:/bin".into(),
-        limits: Limits::default(),
-        code_dir: home,
-        private: Vec::new(),
-        temporary: std::env::temp_dir(),
-        supervisor: env!("CARGO_BIN_EXE_codex-agent").into(),
-    }
 }
 
 /// As a container's runtime leaves it.

@@ -3,15 +3,12 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use codex_agent::domain::{Intent, Json, ToolCall};
-use codex_agent::sandbox::{self, Limits, Network, Requirement, Sandbox};
-use codex_agent::tools::{Intentions, Policy, Settings, Toolbox};
-use tokio_util::sync::CancellationToken;
+use codex_agent::domain::{Json, ToolCall};
 
 use super::measure::{median, resident};
+use super::parts::toolbox;
 use super::table::{Goal, Row};
 use super::{ROUNDS, brain, load};
 
@@ -49,11 +46,11 @@ pub fn main(arguments: &[&str]) {
     let [dir] = arguments else { panic!("reader DIR") };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let toolbox = toolbox(Path::new(dir)).await;
+        let toolbox = toolbox::toolbox(Path::new(dir)).await;
         let arguments = Json::parse(r#"{"file_path":"long.txt","end":4000}"#).unwrap();
         let call = ToolCall { name: "read_file".to_owned(), arguments };
         let read = async || {
-            let Ok(done) = toolbox.call(None, &call, None, &Nowhere, &CancellationToken::new()).await;
+            let done = toolbox::call(&toolbox, &call).await;
             assert!(done.result.as_str().contains("\"next_start\":4000"), "{}", done.result.as_str());
         };
         for _ in 0..FIRST_CALLS {
@@ -67,41 +64,4 @@ pub fn main(arguments: &[&str]) {
         let time = started.elapsed().as_secs_f64() * 1e3 / f64::from(CALLS);
         println!("{time} {}", (resident(me) - before).max(0.0) / 1024.0 / 1024.0);
     });
-}
-
-/// Nothing is edited here.
-struct Nowhere;
-
-impl Intentions for Nowhere {
-    type Error = std::convert::Infallible;
-
-    async fn record(&self, _: Intent) -> Result<(), Self::Error> {
-        Ok(())
-    }
-}
-
-async fn toolbox(home: &Path) -> Toolbox {
-    let settings = sandbox::Settings {
-        requirement: Requirement::Off,
-        network: Network::None,
-        read: Vec::new(),
-        write: Vec::new(),
-        environment: Vec::new(),
-        path: "/usr/bin:/bin".into(),
-        limits: Limits::default(),
-        code_dir: home.to_owned(),
-        private: Vec::new(),
-        temporary: std::env::temp_dir(),
-        supervisor: env!("CARGO_BIN_EXE_codex-agent").into(),
-    };
-    let settings = Settings {
-        timeout: Duration::from_secs(20),
-        timeout_max: Duration::from_secs(20),
-        max_output: 20_000,
-        max_commands: 1,
-        sandbox: Arc::new(Sandbox::new(settings).await.unwrap()),
-        limits: Limits::default(),
-        policy: Arc::new(Policy::load(None, true).unwrap()),
-    };
-    Toolbox::new(home.to_owned(), settings)
 }

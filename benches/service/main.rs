@@ -27,6 +27,8 @@ mod latency;
 mod load;
 mod measure;
 mod memory;
+#[path = "../parts/mod.rs"]
+mod parts;
 mod peers;
 mod table;
 

@@ -1,0 +1,4 @@
+//! What more than one bench works with.
+
+pub mod toolbox;
+pub mod walls;
