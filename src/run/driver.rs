@@ -205,7 +205,7 @@ impl Run<'_> {
         let answered = self.runner.brain.step(&request).await;
         if answered.as_ref().is_ok_and(|json| matches!(Reply::parse(json), Ok(Reply::Resync))) {
             tracing::info!(task = %self.task.id, iteration, "the brain asks for the task's history");
-            request.history = Some(self.runner.history(&self.task.id).await?);
+            request.history = Some(self.runner.history(&self.task.id, &self.signals.halt).await?);
             return Ok(self.runner.brain.step(&request).await);
         }
         Ok(answered)
@@ -254,7 +254,7 @@ impl Run<'_> {
             };
             return Ok(at_once(tools::failure(NOT_BEGUN), stop));
         }
-        self.runner.hold(&self.signals.halt).await?;
+        self.runner.hold(&self.task.id, &self.signals.halt).await?;
         let stop_tool = CancellationToken::new();
         let on_record = OnRecord { run: self, iteration };
         let calling = self.runner.toolbox.call(self.task.workspace.as_deref(), call, plan, &on_record, &stop_tool);

@@ -45,7 +45,8 @@ impl Runner {
             Arc::from(line.render())
         });
         let step = Step { iteration, line: line.clone(), pending: write.pending, intent, usage, end: write.end, now };
-        let recorded = self.record(fence, step, halt).await?;
+        let record = || self.store.record(fence.clone(), step.clone());
+        let recorded = until_available(&fence.id, "a step", halt, record).await?;
         if let Some(line) = line
             && let Err(error) = self.recorder.append(&fence.id, line, recorded.log_bytes).await
         {
@@ -53,22 +54,6 @@ impl Runner {
             tracing::warn!(task = %fence.id, %error, "the record's file is behind the store");
         }
         Ok(recorded)
-    }
-
-    async fn record(&self, fence: &Fence, step: Step, halt: &CancellationToken) -> Result<Recorded, RunError> {
-        let (mut pause, longest) = PAUSES;
-        loop {
-            let error = match self.store.record(fence.clone(), step.clone()).await {
-                Ok(recorded) => return Ok(recorded),
-                Err(error) if error.is_temporary() => error,
-                Err(error) => return Err(error.into()),
-            };
-            tracing::error!(task = %fence.id, error = &error as &dyn std::error::Error, "a step waits to be recorded");
-            tokio::select! {
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(longest),
-                () = halt.cancelled() => return Err(error.into()),
-            }
-        }
     }
 
     /// Makes sure that no line of another life of this id is taken for one of this task's.
@@ -120,19 +105,8 @@ impl Runner {
     }
 
     /// Waits until it is certain that this worker may act for its tasks; an error if it may not any more.
-    pub(super) async fn hold(&self, halt: &CancellationToken) -> Result<(), RunError> {
-        let (mut pause, longest) = PAUSES;
-        loop {
-            match self.store.hold().await {
-                Err(error) if error.is_temporary() => {
-                    tokio::select! {
-                        () = tokio::time::sleep(pause) => pause = (pause * 2).min(longest),
-                        () = halt.cancelled() => return Err(error.into()),
-                    }
-                }
-                held => return Ok(held?),
-            }
-        }
+    pub(super) async fn hold(&self, id: &TaskId, halt: &CancellationToken) -> Result<(), RunError> {
+        until_available(id, "a call", halt, || self.store.hold()).await
     }
 
     /// Puts the task back in the queue. If the database does not take it, the next start will.
@@ -151,19 +125,33 @@ impl Runner {
     }
 
     /// The task's iterations, for a brain that has lost them.
-    pub(super) async fn history(&self, id: &TaskId) -> Result<Vec<Exchange>, RunError> {
-        let (mut pause, longest) = PAUSES;
-        let lines = loop {
-            match self.store.lines(id, 0, u32::MAX).await {
-                Err(error) if error.is_temporary() => {
-                    tracing::error!(task = %id, error = &error as &dyn std::error::Error, "the history waits to be read");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(longest);
-                }
-                lines => break lines?,
-            }
-        };
+    pub(super) async fn history(&self, id: &TaskId, halt: &CancellationToken) -> Result<Vec<Exchange>, RunError> {
+        let lines = until_available(id, "the history", halt, || self.store.lines(id, 0, u32::MAX)).await?;
         lines.iter().map(|line| Exchange::parse(&line.line)).collect::<Result<_, _>>().map_err(RunError::Line)
+    }
+}
+
+/// Asks the store again and again while the database is not available: `what` waits, and nothing further is done.
+async fn until_available<T, F>(
+    id: &TaskId,
+    what: &str,
+    halt: &CancellationToken,
+    mut ask: impl FnMut() -> F,
+) -> Result<T, RunError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let (mut pause, longest) = PAUSES;
+    loop {
+        let error = match ask().await {
+            Err(error) if error.is_temporary() => error,
+            done => return Ok(done?),
+        };
+        tracing::error!(task = %id, error = &error as &dyn std::error::Error, "{what} waits for the database");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(longest),
+            () = halt.cancelled() => return Err(error.into()),
+        }
     }
 }
 

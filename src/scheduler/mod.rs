@@ -9,13 +9,14 @@
 //!
 //! Deliberately absent: what a step means (`run/`), and what may follow what (`domain/`).
 
+mod housekeeping;
+
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::join_all;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -108,9 +109,7 @@ impl Scheduler {
                 () = self.store.changes().cancel_requested() => self.cancel_requested().await,
                 _ = poll.tick() => {
                     self.cancel_requested().await;
-                    self.file_ended().await;
-                    self.forget_expired().await;
-                    self.clear_away_deleted().await;
+                    self.keep_house().await;
                 }
                 () = self.freed.notified() => {}
                 () = self.store.changes().queued() => {}
@@ -222,62 +221,6 @@ impl Scheduler {
             }
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "cancelled tasks cannot be claimed");
-            }
-        }
-    }
-
-    /// Completes the files of tasks whose run could not: it crashed right after the end, the disk was full, or there was no
-    /// run because they were cancelled while they waited.
-    async fn file_ended(&self) {
-        let ids = match self.store.unfiled(BATCH).await {
-            Ok(ids) => ids,
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "unfiled tasks cannot be read");
-                return;
-            }
-        };
-        for id in ids {
-            let at_work = self.running().keys().any(|fence| fence.id == id);
-            if !at_work && !self.drain.is_cancelled() {
-                self.runner.refresh(&id).await;
-            }
-        }
-    }
-
-    /// Forgets tasks that are old enough, a few at each look: nobody waits for it, and nobody is to wait because of it.
-    async fn forget_expired(&self) {
-        let Some(retention) = self.retention else { return };
-        let before = self.clock.now().before(retention);
-        let ids = match self.store.expired(before, BATCH).await {
-            Ok(ids) => ids,
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "expired tasks cannot be read");
-                return;
-            }
-        };
-        // All at once, for one commit.
-        for (id, done) in ids.iter().zip(join_all(ids.iter().map(|id| self.runner.forget(id))).await) {
-            if let Err(error) = done {
-                tracing::error!(task = %id, error = &error as &dyn std::error::Error, "an expired task cannot be forgotten");
-            }
-        }
-    }
-
-    /// Removes the files of deleted tasks once more: a crash came before they were gone, or a run that was just ending has
-    /// written them again.
-    async fn clear_away_deleted(&self) {
-        let mut ids = match self.store.removals(BATCH).await {
-            Ok(ids) => ids,
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "deleted tasks cannot be read");
-                return;
-            }
-        };
-        ids.retain(|id| !self.running().keys().any(|fence| fence.id == *id));
-        // All at once, for one commit.
-        for (id, done) in ids.iter().zip(join_all(ids.iter().map(|id| self.runner.clear_away(id))).await) {
-            if let Err(error) = done {
-                tracing::error!(task = %id, error = &error as &dyn std::error::Error, "files of a deleted task cannot be removed");
             }
         }
     }
