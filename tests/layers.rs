@@ -26,6 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// What only one room may mention.
 const ONLY_IN: &[(&str, &str)] = &[
     ("sqlx::", "store"),
+    ("rusqlite::", "store"),
     ("anyhow", "cli"),
     ("std::env::var", "config"),
     ("process::Command", "sandbox"),

@@ -2,6 +2,7 @@
 //!
 //! This is the one place that reads the environment. `codex-agent --help` prints this list.
 
+mod derived;
 mod error;
 mod parse;
 
@@ -15,10 +16,7 @@ use reqwest::Url;
 
 pub use self::error::ConfigError;
 use self::parse::{address, brain_url, bytes, count, database, days, many_bytes, retries, seconds};
-use crate::sandbox::{Limits, Network, Requirement};
-
-/// Variables whose values are never told to commands.
-const SECRETS: &[&str] = &["OPENAI_API_KEY", "API_TOKENS", "DATABASE_URL"];
+use crate::sandbox::{Network, Requirement};
 
 /// The service's configuration. Every option is also a variable of the same name in capitals.
 #[derive(Clone, Debug, clap::Args)]
@@ -301,142 +299,4 @@ impl Config {
         self.bearer()?;
         Ok(self)
     }
-
-    /// How long an ended task is kept; `None`: for ever.
-    pub fn retention(&self) -> Option<Duration> {
-        (self.retention_days > 0).then(|| Duration::from_hours(24 * u64::from(self.retention_days)))
-    }
-
-    /// All tokens that clients may bear; refuses to leave a service open to the network.
-    pub fn tokens(&self) -> Result<Vec<String>, ConfigError> {
-        let split = |text: &str, by: &[char]| -> Vec<String> {
-            text.split(by).map(str::trim).filter(|token| !token.is_empty()).map(str::to_owned).collect()
-        };
-        let mut tokens = Vec::new();
-        if let Some(text) = &self.api_tokens {
-            tokens.extend(split(text, &[',']));
-            if tokens.is_empty() {
-                return Err(ConfigError::NoToken("API_TOKENS"));
-            }
-        }
-        if let Some(path) = &self.api_tokens_file {
-            let text =
-                std::fs::read_to_string(path).map_err(|source| ConfigError::Tokens { path: path.clone(), source })?;
-            let from_file = split(&text, &['\n', ',']);
-            if from_file.is_empty() {
-                return Err(ConfigError::NoToken("API_TOKENS_FILE"));
-            }
-            tokens.extend(from_file);
-        }
-        let exposed = self.listen.filter(|listen| !listen.ip().is_loopback() && !self.allow_anonymous);
-        if let (true, Some(listen)) = (tokens.is_empty(), exposed) {
-            return Err(ConfigError::Exposed(listen));
-        }
-        Ok(tokens)
-    }
-
-    /// `LISTEN`, or its default: this machine only, at `port`.
-    pub fn listen_at(&self, port: u16) -> SocketAddr {
-        self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)))
-    }
-
-    /// The header the brain gets.
-    pub fn bearer(&self) -> Result<Option<axum::http::HeaderValue>, ConfigError> {
-        let Some(key) = &self.openai_api_key else { return Ok(None) };
-        let mut value =
-            axum::http::HeaderValue::from_str(&format!("Bearer {}", key.trim())).map_err(|_| ConfigError::Key)?;
-        value.set_sensitive(true);
-        Ok(Some(value))
-    }
-
-    /// The database's file.
-    pub fn database_file(&self) -> PathBuf {
-        match &self.database_url {
-            Some(Database::Sqlite(path)) => path.clone(),
-            None => self.output_dir.join("codex-agent.db"),
-        }
-    }
-
-    /// The names in `ALLOWED_HOSTS`, in lower case.
-    pub fn allowed_host_names(&self) -> Vec<String> {
-        let names = self.allowed_hosts.iter().flat_map(|text| text.split(','));
-        names.map(|name| name.trim().to_ascii_lowercase()).filter(|name| !name.is_empty()).collect()
-    }
-
-    /// `MAX_COMMANDS`, or its default.
-    pub fn commands_at_a_time(&self) -> usize {
-        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-        self.max_commands.map_or_else(|| 2 * cores(), |count| count as usize)
-    }
-
-    /// The environment of a command: fixed names, none of which bears a secret, with the service's values, and what
-    /// `SANDBOX_ENV` adds. Its `HOME`, `TMPDIR` and `PATH` are the
-    /// sandbox's, unless that says otherwise.
-    pub fn command_environment(&self) -> Result<Vec<(OsString, OsString)>, ConfigError> {
-        const INHERITED: &[&str] = &["USER", "LOGNAME", "LANG", "LC_ALL", "TZ"];
-        let inherited = INHERITED.iter().filter_map(|name| Some((OsString::from(name), variable(name)?)));
-        let mut environment: Vec<(OsString, OsString)> = inherited.collect();
-        environment.push(("TERM".into(), "dumb".into()));
-        if let Some(ci) = &self.ci {
-            environment.push(("CI".into(), ci.into()));
-        }
-        let added = self.sandbox_env.iter().flat_map(|list| list.split(',')).map(str::trim);
-        for entry in added.filter(|entry| !entry.is_empty()) {
-            let (name, value) = match entry.split_once('=') {
-                Some((name, value)) => (name, Some(OsString::from(value))),
-                None => (entry, variable(entry)),
-            };
-            if name.is_empty() || SECRETS.contains(&name) {
-                return Err(ConfigError::Environment(name.to_owned()));
-            }
-            environment.retain(|(known, _)| known != name);
-            environment.extend(value.map(|value| (name.into(), value)));
-        }
-        Ok(environment)
-    }
-
-    /// What a command may use.
-    pub fn limits(&self) -> Limits {
-        Limits {
-            cpu: self.cmd_max_cpu,
-            memory: self.cmd_max_memory,
-            processes: self.cmd_max_processes.into(),
-            file_size: self.cmd_max_file_size,
-            disk: self.cmd_max_disk,
-            open_files: self.cmd_max_open_files.into(),
-        }
-    }
-
-    /// The paths in a list such as `SANDBOX_READ`.
-    pub fn paths(list: Option<&OsString>) -> Vec<PathBuf> {
-        list.iter().flat_map(std::env::split_paths).filter(|path| !path.as_os_str().is_empty()).collect()
-    }
-
-    /// What no command may see, besides `CODE_DIR`'s other workspaces: each with its variable.
-    pub fn private(&self) -> Vec<(&'static str, PathBuf)> {
-        let mut private = vec![("OUTPUT_DIR", self.output_dir.clone()), ("DATABASE_URL", self.database_file())];
-        private.extend(self.api_tokens_file.iter().map(|file| ("API_TOKENS_FILE", file.clone())));
-        private
-    }
-
-    /// Where commands' temporary directories are made, if they cannot have a `/tmp` of their own.
-    pub fn temporary() -> PathBuf {
-        variable("TMPDIR").map_or_else(|| "/tmp".into(), PathBuf::from)
-    }
-
-    /// Where a test wants the process to die.
-    #[cfg(feature = "kill-points")]
-    pub fn kill_at() -> Option<String> {
-        variable("CODEX_AGENT_KILL_AT")?.into_string().ok()
-    }
-
-    /// Where programs are looked for.
-    pub fn command_path() -> OsString {
-        variable("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into())
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "this is the room that reads the environment")]
-fn variable(name: &str) -> Option<OsString> {
-    std::env::var_os(name).filter(|value| !value.is_empty())
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  http ── submit, task, list, request_cancel, delete ─┐
-//!  scheduler ── recover, claim, cancel_requests ───────┤► trait Store ─► sqlite
+//!  scheduler ── recover, claim, cancel_requests, … ────┤► trait Store ─► sqlite
 //!  run ── record, hand_back ───────────────────────────┤      │
 //!  recorder ── lines ──────────────────────────────────┘      └─ changes: who waits for what
 //! ```
