@@ -31,9 +31,13 @@ pub enum JsonError {
 impl Json {
     /// Checks `text` and drops the white space between its tokens.
     pub fn parse(text: &str) -> Result<Self, JsonError> {
-        serde_json::from_str::<&RawValue>(text).map_err(JsonError::Syntax)?;
-        let raw = RawValue::from_string(compact(text)?).map_err(JsonError::Syntax)?;
-        Ok(Self(raw.into()))
+        let raw = serde_json::from_str::<&RawValue>(text).map_err(JsonError::Syntax)?;
+        let compact = compact(text)?;
+        if compact.len() == raw.get().len() {
+            // There was none to drop.
+            return Ok(Self(raw.to_owned().into()));
+        }
+        Ok(Self(RawValue::from_string(compact).map_err(JsonError::Syntax)?.into()))
     }
 
     /// Takes back what was written by this program, without a bound on its depth: a value that was just deep enough to

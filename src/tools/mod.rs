@@ -125,10 +125,10 @@ impl Toolbox {
     async fn dispatch(&self, workspace: Workspace, call: &ToolCall, stop: &CancellationToken) -> (Json, bool) {
         let arguments = call.arguments.clone();
         let result = match call.name.as_str() {
-            read_file::NAME => {
-                let read = move || arguments::parse(&arguments).and_then(|asked| read_file::run(&workspace, &asked));
-                off_the_async_threads(read).await.map_or_else(|message| failure(&message), |output| Json::of(&output))
-            }
+            read_file::NAME => match arguments::parse(&arguments) {
+                Ok(asked) => read(workspace, asked).await,
+                Err(message) => failure(&message),
+            },
             run_command::NAME => match arguments::parse(&arguments) {
                 Ok(arguments) => return run_command::run(self, &workspace, arguments, stop).await,
                 Err(message) => failure(&message),
@@ -137,6 +137,14 @@ impl Toolbox {
         };
         (result, false)
     }
+}
+
+async fn read(workspace: Workspace, asked: read_file::Arguments) -> Json {
+    let output = match read_file::at_once(&workspace, &asked) {
+        Some(output) => Ok(output),
+        None => off_the_async_threads(move || read_file::run(&workspace, &asked)).await,
+    };
+    output.map_or_else(|message| failure(&message), |output| Json::of(&output))
 }
 
 fn no_workspace(error: &PathError) -> String {

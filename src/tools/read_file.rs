@@ -1,8 +1,9 @@
 //! `read_file`: a stretch of a text file.
 
 use std::fs::File;
-use std::io::{self, Cursor, Read};
+use std::io::{self, Cursor, IoSliceMut, Read};
 
+use rustix::io::ReadWriteFlags;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
@@ -24,6 +25,9 @@ const MAX_CHARACTERS: u64 = 1024 * 1024;
 /// Files up to this size are hashed, in bytes; about half a millisecond. Hashing all of a larger one would cost
 /// more than reading the part that was asked for.
 const MAX_HASHED: u64 = 1024 * 1024;
+
+/// Files up to this size are read where the call is, in bytes, if they are in memory: some ten microseconds with the hash.
+const MAX_AT_ONCE: u64 = 64 * 1024;
 
 /// How far into a file a reading may begin, in bytes: what comes before has to be decoded to be counted, about a
 /// gigabyte a second.
@@ -54,17 +58,40 @@ pub(super) struct Output {
 }
 
 pub(super) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<Output, String> {
+    let (start, end) = arguments.stretch()?;
+    let file = workspace.open_file(&arguments.file_path).map_err(|error| error.to_string())?;
+    tell(arguments, start, read(&file, start, end))
+}
+
+/// The same, if nobody has to wait for it: a short file that is in memory. To hand it to another thread would cost more
+/// than to read it. `None`: for any reason it is not to be had so.
+pub(super) fn at_once(workspace: &Workspace, arguments: &Arguments) -> Option<Output> {
+    let (start, end) = arguments.stretch().ok()?;
+    if !workspace.is_at_hand(&arguments.file_path) {
+        return None;
+    }
+    let bytes = short(&workspace.open_file(&arguments.file_path).ok()?)?;
+    tell(arguments, start, hashed(&bytes, start, end)).ok()
+}
+
+impl Arguments {
+    /// From where to where, in characters.
+    fn stretch(&self) -> Result<(u64, u64), String> {
+        let start = self.start.unwrap_or(0);
+        let end = match self.end {
+            Some(end) if end < start => return Err("end must not be before start".to_owned()),
+            Some(end) => end,
+            // A reading that begins behind the default end goes on for the default length.
+            None if start >= DEFAULT_END => start.saturating_add(DEFAULT_END),
+            None => DEFAULT_END,
+        };
+        Ok((start, end.min(start.saturating_add(MAX_CHARACTERS))))
+    }
+}
+
+fn tell(arguments: &Arguments, start: u64, read: io::Result<Reading>) -> Result<Output, String> {
     let path = &arguments.file_path;
-    let start = arguments.start.unwrap_or(0);
-    let end = match arguments.end {
-        Some(end) if end < start => return Err("end must not be before start".to_owned()),
-        Some(end) => end,
-        // A reading that begins behind the default end goes on for the default length.
-        None if start >= DEFAULT_END => start.saturating_add(DEFAULT_END),
-        None => DEFAULT_END,
-    };
-    let file = workspace.open_file(path).map_err(|error| error.to_string())?;
-    let (stretch, size_bytes, sha256) = read(&file, start, end).map_err(|error| match error.kind() {
+    let (stretch, size_bytes, sha256) = read.map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => format!("{path}: is not UTF-8 text"),
         io::ErrorKind::FileTooLarge => format!("start is more than {MAX_SKIPPED} bytes into {path}"),
         _ => format!("{path}: {error}"),
@@ -78,9 +105,32 @@ pub(super) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-fn read(file: &File, start: u64, end: u64) -> io::Result<(Stretch, u64, Option<String>)> {
+/// All of a file that is short and in memory.
+fn short(file: &File) -> Option<Vec<u8>> {
+    let size = file.metadata().ok().map(|metadata| metadata.len()).filter(|size| *size <= MAX_AT_ONCE)?;
+    // One byte more would tell that the file has grown.
+    let mut bytes = vec![0; usize::try_from(size).ok()? + 1];
+    let mut whole = [IoSliceMut::new(&mut bytes)];
+    let count = rustix::io::preadv2(file, &mut whole, 0, ReadWriteFlags::NOWAIT).ok()?;
+    bytes.truncate(count);
+    // Less than all of it: the rest is on the disk.
+    (count as u64 == size).then_some(bytes)
+}
+
+/// A stretch of the text, the file's size, and its hash where it is known.
+type Reading = (Stretch, u64, Option<String>);
+
+fn hashed(bytes: &[u8], start: u64, end: u64) -> io::Result<Reading> {
+    let found = match std::str::from_utf8(bytes) {
+        Ok(text) => Stretch::of(text, start, end),
+        // Bytes that are no text matter only where they are read.
+        Err(_) => stretch(bytes, start, end)?,
+    };
+    Ok((found, bytes.len() as u64, Some(sha256(bytes))))
+}
+
+fn read(file: &File, start: u64, end: u64) -> io::Result<Reading> {
     let size = file.metadata()?.len();
-    let end = end.min(start.saturating_add(MAX_CHARACTERS));
     // A character has a byte at least: this far in there is no need to begin.
     if start.min(size) > MAX_SKIPPED {
         return Err(io::ErrorKind::FileTooLarge.into());
@@ -94,8 +144,7 @@ fn read(file: &File, start: u64, end: u64) -> io::Result<(Stretch, u64, Option<S
         // It grows while it is read.
         return Ok((stretch(Cursor::new(bytes).chain(file), start, end)?, file.metadata()?.len(), None));
     }
-    let (size, hash) = (bytes.len() as u64, sha256(&bytes));
-    Ok((stretch(Cursor::new(bytes), start, end)?, size, Some(hash)))
+    hashed(&bytes, start, end)
 }
 
 /// What was found between two characters.
@@ -105,6 +154,26 @@ struct Stretch {
     characters: u64,
     /// Whether the file goes on.
     more: bool,
+}
+
+impl Stretch {
+    /// Of a text that is there as a whole.
+    fn of(text: &str, start: u64, end: u64) -> Self {
+        let from = byte(text, start);
+        let text = &text[from..];
+        let to = byte(text, end - start);
+        let (text, rest) = text.split_at(to);
+        Self { text: text.to_owned(), characters: text.chars().count() as u64, more: !rest.is_empty() }
+    }
+}
+
+/// Where the character of that number begins, or the end if there are not so many.
+fn byte(text: &str, character: u64) -> usize {
+    let number = usize::try_from(character).unwrap_or(usize::MAX);
+    if text.is_ascii() {
+        return number.min(text.len());
+    }
+    text.char_indices().nth(number).map_or(text.len(), |(at, _)| at)
 }
 
 /// Reads no further than it has to; what comes before `start` is checked and dropped piece by piece.
@@ -200,6 +269,7 @@ mod tests {
             let expected: String = text.chars().skip(start as usize).take(length as usize).collect();
             let (start, length) = (u64::from(start), u64::from(length));
             let found = stretch(Pieces(text.as_bytes(), piece), start, start + length).unwrap();
+            prop_assert_eq!(&Stretch::of(&text, start, start + length), &found);
             prop_assert_eq!(found.characters, expected.chars().count() as u64);
             prop_assert_eq!(found.text, expected);
             prop_assert_eq!(found.more, text.chars().count() as u64 > start + length);

@@ -26,7 +26,7 @@ use std::path::{Component, Path, PathBuf};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, MetadataExt, OpenOptions, OpenOptionsExt, PermissionsExt};
 use cap_tempfile::TempFile;
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, ResolveFlags};
 
 /// As many links as the system itself follows in one path.
 const MAX_LINKS: usize = 40;
@@ -124,6 +124,14 @@ impl Workspace {
         let metadata = file.metadata().map_err(failed)?;
         let what = kind::of_file(&file, &metadata).map_err(failed)?;
         what.map_or(Ok(file), |what| Err(not_a_file(path, what)))
+    }
+
+    /// Whether the way to a file is in memory, so that to open it takes no wait for a disk. `false` where the kernel
+    /// cannot tell.
+    pub(super) fn is_at_hand(&self, path: &str) -> bool {
+        let Ok(relative) = self.relative(path) else { return false };
+        let (flags, resolve) = (OFlags::PATH | OFlags::CLOEXEC, ResolveFlags::BENEATH | ResolveFlags::CACHED);
+        rustix::fs::openat2(&self.dir, relative, flags, rustix::fs::Mode::empty(), resolve).is_ok()
     }
 
     /// A directory, as a handle for a command to start in.
