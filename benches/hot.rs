@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use codex_agent::domain::{Json, Reply, SpecLimits, TaskSpec, Timestamp};
-use codex_agent::store::{Claim, Claimed, NewTask, Pending, SqliteStore, Step, Store, Which};
+use codex_agent::store::{Claim, Claimed, NewLine, NewTask, Pending, SqliteStore, Step, Store, Which};
 use codex_agent::tools::{Policy, patch};
 use divan::{Bencher, black_box};
 use tokio::runtime::Runtime;
@@ -68,7 +68,7 @@ fn record_an_iteration(bencher: Bencher) {
         let iteration = iteration.fetch_add(1, Ordering::Relaxed) + 1;
         let now = Timestamp::from_millis(0);
         let step = |line, pending| Step { iteration, line, pending, intent: None, usage: None, end: None, now };
-        let reply = step(Some(Arc::clone(&line)), None);
+        let reply = step(Some(NewLine::whole(Arc::clone(&line))), None);
         let pending = step(None, Some(Pending { payload: payload.clone(), tool_ms: Some(1) }));
         stored.runtime.block_on(async {
             stored.store.record(claimed.fence.clone(), reply).await.unwrap();
@@ -92,7 +92,7 @@ fn record_64_iterations(bencher: Bencher) {
     bencher.counter(divan::counter::ItemsCount::new(claimed.len())).bench(|| {
         let iteration = iteration.fetch_add(1, Ordering::Relaxed) + 1;
         let records = claimed.iter().map(|claimed| {
-            let (line, now) = (Some(Arc::clone(&line)), Timestamp::from_millis(0));
+            let (line, now) = (Some(NewLine::whole(Arc::clone(&line))), Timestamp::from_millis(0));
             let step = Step { iteration, line, pending: None, intent: None, usage: None, end: None, now };
             stored.store.record(claimed.fence.clone(), step)
         });

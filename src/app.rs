@@ -220,6 +220,7 @@ impl App {
     /// The last thing to be called: lets go of everything that outlives a run.
     pub async fn close(&self) {
         self.api.toolbox.sandbox().close().await;
+        self.recorder.close().await;
         self.store.close().await;
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use codex_agent::domain::{ErrorCode, Intent, Json, Outcome, SpecLimits, Status, TaskId, TaskSpec, Timestamp};
 use codex_agent::store::{
-    CancelAnswer, Claim, Claimed, DeleteAnswer, ListQuery, NewTask, Pending, Recovered, SqliteStore, Step, Store,
-    StoreError, Submitted, Which,
+    CancelAnswer, Claim, Claimed, DeleteAnswer, ListQuery, NewLine, NewTask, Pending, Recovered, SqliteStore, Step,
+    Store, StoreError, Submitted, Which,
 };
 
 /// Longer than a test.
@@ -42,7 +42,8 @@ async fn claim(store: &Arc<dyn Store>, limit: u32) -> Vec<Claimed> {
 }
 
 fn step(iteration: u32, line: &str) -> Step {
-    Step { iteration, line: Some(line.into()), pending: None, intent: None, usage: None, end: None, now: at(3) }
+    let line = Some(NewLine::whole(line));
+    Step { iteration, line, pending: None, intent: None, usage: None, end: None, now: at(3) }
 }
 
 fn end() -> Step {
@@ -129,6 +130,29 @@ async fn a_claim_brings_what_is_needed_to_go_on() {
     assert_eq!(lines.iter().map(|line| (line.end, line.line.as_str())).collect::<Vec<_>>(), [(11, "zwölf\n")]);
     assert_eq!(store.offset_after(&id("t"), 1).await.unwrap(), 4);
     assert_eq!(store.offset_after(&id("t"), 0).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_line_is_read_whole_though_its_payload_is_kept_only_once() {
+    let (_dir, store) = store().await;
+    submit(&store, "t").await;
+    let claimed = claim(&store, 1).await.remove(0);
+    let pending = |text: &str| Some(Pending { payload: Json::parse(text).unwrap(), tool_ms: None });
+    // With the line before it, or after it: both are ways to what is sent next.
+    store.record(claimed.fence.clone(), Step { pending: pending("\"zwölf\""), ..step(1, "<1>\n") }).await.unwrap();
+    let spliced = |text: &str, payload| Some(NewLine { text: text.into(), payload: Some(payload) });
+    let second = Step { line: spliced("<2,\"zwölf\">\n", 3..11), ..step(2, "") };
+    store.record(claimed.fence.clone(), second).await.unwrap();
+    store.record(claimed.fence.clone(), Step { line: None, pending: pending("3"), ..step(2, "") }).await.unwrap();
+    let third = Step { line: spliced("<3>\n", 1..2), ..step(3, "") };
+    assert_eq!(store.record(claimed.fence.clone(), third).await.unwrap().log_bytes, 21);
+
+    let lines = store.lines(&id("t"), 0, 10).await.unwrap();
+    let lines: Vec<_> = lines.iter().map(|line| (line.end, line.line.as_str())).collect();
+    assert_eq!(lines, [(4, "<1>\n"), (17, "<2,\"zwölf\">\n"), (21, "<3>\n")]);
+    store.hand_back(claimed.fence).await.unwrap();
+    let again = claim(&store, 1).await.remove(0);
+    assert_eq!((again.pending, again.last_line.as_deref()), (None, Some("<3>\n")));
 }
 
 #[tokio::test]
@@ -235,7 +259,8 @@ async fn an_ended_task_is_unfiled_until_its_files_are_known_to_be_complete() {
     store.record(fence, end()).await.unwrap();
     assert_eq!(store.unfiled(10).await.unwrap(), [id("ended")]);
     let before = store.task(&id("ended")).await.unwrap().unwrap().revision;
-    store.mark_filed(&id("ended")).await.unwrap();
+    let filed = vec![id("gone"), id("ended"), id("waiting")];
+    assert_eq!(store.mark_filed(filed).await.unwrap(), [id("gone"), id("waiting")]);
     assert_eq!(store.unfiled(10).await.unwrap(), []);
     assert_eq!(store.task(&id("ended")).await.unwrap().unwrap().revision, before);
 }
@@ -336,7 +361,7 @@ async fn only_what_ended_long_ago_and_is_filed_expires() {
             store.record(fence, Step { now, ..end() }).await.unwrap();
         }
         if name != "unfiled" {
-            store.mark_filed(&id(name)).await.unwrap();
+            store.mark_filed(vec![id(name)]).await.unwrap();
         }
     }
     assert_eq!(store.expired(at(100), 10).await.unwrap(), [id("old")]);

@@ -1,5 +1,6 @@
 //! One line of a task's record.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,12 @@ impl Line<'_> {
         line.push('\n');
         line
     }
+
+    /// Where the payload stands in the line, in bytes.
+    pub fn payload(&self) -> Range<usize> {
+        let start = format!("{{\"iteration\":{},\"agent_input\":", self.iteration).len();
+        start..start + self.agent_input.as_str().len()
+    }
 }
 
 impl Exchange {
@@ -101,6 +108,7 @@ mod tests {
             "{\"iteration\":1,\"agent_input\":{\"event\":\"start\",\"task\":{\"n\":1e-7}},\"mcp_reply\":null,\
              \"at\":\"1970-01-01T00:00:00.000Z\",\"step_ms\":3}\n"
         );
+        assert_eq!(&text[line.payload()], input.as_str());
         let back = Exchange::parse(&text).unwrap();
         assert_eq!((back.agent_input, back.mcp_reply), (input, None));
     }

@@ -1,58 +1,56 @@
-//! What is done to a file, each off the async threads.
+//! What is done to a file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use tokio::task::spawn_blocking;
-
 use crate::kill_point::{kill_point, kill_point_after};
 
 /// Appends `text` if the file is exactly `start` bytes long; whether it was. What comes first begins the file, whatever was
 /// there under that name. An error half-way leaves a longer or shorter file, which the next call finds.
-pub(super) async fn append<T: AsRef<str> + Send + 'static>(path: &Path, start: u64, text: T) -> io::Result<bool> {
-    blocking(path, move |path| {
-        let mut file = made(path, |path| OpenOptions::new().append(true).create(true).open(path))?;
-        let length = file.metadata()?.len();
-        if start == 0 && length > 0 {
-            file.set_len(0)?;
-        } else if length != start {
-            return Ok(false);
-        }
-        let text = text.as_ref().as_bytes();
-        kill_point_after("line-torn", || file.write_all(&text[..text.len() / 2]));
-        file.write_all(text)?;
-        Ok(true)
-    })
-    .await
+pub(super) fn append(path: &Path, start: u64, text: &str) -> io::Result<bool> {
+    let mut file = made(path, |path| OpenOptions::new().append(true).create(true).open(path))?;
+    let length = file.metadata()?.len();
+    if start == 0 && length > 0 {
+        file.set_len(0)?;
+    } else if length != start {
+        return Ok(false);
+    }
+    kill_point_after("line-torn", || file.write_all(&text.as_bytes()[..text.len() / 2]));
+    file.write_all(text.as_bytes())?;
+    Ok(true)
 }
 
 /// The file's length; 0 if there is none.
-pub(super) async fn len(path: &Path) -> io::Result<u64> {
-    blocking(path, |path| match path.metadata() {
+pub(super) fn len(path: &Path) -> io::Result<u64> {
+    match path.metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
         metadata => Ok(metadata?.len()),
-    })
-    .await
+    }
 }
 
 /// Cuts the file to `len` bytes; makes it if need be.
-pub(super) async fn truncate(path: &Path, len: u64) -> io::Result<()> {
+pub(super) fn truncate(path: &Path, len: u64) -> io::Result<()> {
     let open = |path: &Path| OpenOptions::new().write(true).create(true).truncate(false).open(path);
-    blocking(path, move |path| made(path, open)?.set_len(len)).await
+    made(path, open)?.set_len(len)
 }
 
 /// Puts `text` in the place of the file: readers see the old one or the new one.
-pub(super) async fn replace(path: &Path, text: String) -> io::Result<()> {
-    blocking(path, move |path| {
-        let partial = partial(path);
-        let mut file = made(&partial, |path| File::create(path))?;
-        kill_point_after("meta-torn", || file.write_all(&text.as_bytes()[..text.len() / 2]));
-        file.write_all(text.as_bytes())?;
-        kill_point("meta-unrenamed");
-        std::fs::rename(&partial, path)
-    })
-    .await
+pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let partial = partial(path);
+    let mut file = made(&partial, |path| File::create(path))?;
+    kill_point_after("meta-torn", || file.write_all(&text.as_bytes()[..text.len() / 2]));
+    file.write_all(text.as_bytes())?;
+    kill_point("meta-unrenamed");
+    std::fs::rename(&partial, path)
+}
+
+/// Removes the file; it is no error if it is gone already.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Where a file is written before it takes its place; a crash may leave it behind.
@@ -71,12 +69,4 @@ fn made(path: &Path, open: impl Fn(&Path) -> io::Result<File>) -> io::Result<Fil
         }
         (opened, _) => opened,
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    path: &Path,
-    work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    let path = path.to_owned();
-    spawn_blocking(move || work(&path)).await.map_err(io::Error::other)?
 }

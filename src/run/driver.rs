@@ -107,10 +107,8 @@ impl Runner {
         if task.cancel_requested {
             signals.cancel.cancel();
         }
-        if task.log_bytes > 0 || claimed.pending.is_some() {
-            self.refresh(&task.id).await;
-        } else {
-            self.begin(&task.id).await;
+        if task.iteration > 0 {
+            self.refresh_of(task).await;
         }
         let left = task.deadline.map(|deadline| {
             let started = task.started_at.unwrap_or(task.created_at);
@@ -120,12 +118,7 @@ impl Runner {
         let run = Run { runner: self, task, fence, signals, deadline };
         let mut machine = Machine::resume(claimed, &self.models).map_err(RunError::Line)?;
         tracing::info!(task = %task.id, attempt = task.attempt, iteration = task.iteration, "running");
-        run.drive(&mut machine).await?;
-        if let Phase::Over = machine.phase() {
-            kill_point("end-recorded");
-            self.refresh(&task.id).await;
-        }
-        Ok(())
+        run.drive(&mut machine).await
     }
 }
 

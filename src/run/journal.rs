@@ -1,16 +1,15 @@
 //! What a run puts on record: first in the store, then in the file.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::driver::{RunError, Runner};
-use crate::domain::{Exchange, Intent, Json, Line, Reply, TaskId, millis};
+use crate::domain::{Exchange, Intent, Json, Line, Reply, Task, TaskId, millis};
 use crate::kill_point::kill_point;
 use crate::recorder::Meta;
 use crate::run::Write;
-use crate::store::{Fence, Recorded, Step, StoreError};
+use crate::store::{Fence, NewLine, Recorded, Step, StoreError};
 
 /// The pause before a write that failed is tried again; doubled each time up to the second one.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -38,54 +37,41 @@ impl Runner {
         let now = self.clock.now();
         let reply = write.line.as_ref().and_then(|(_, reply)| reply.as_ref());
         let usage = reply.and_then(Reply::usage);
-        let line: Option<Arc<str>> = write.line.as_ref().map(|(sent, reply)| {
+        let line = write.line.as_ref().map(|(sent, reply)| {
             let (agent_input, mcp_reply): (&Json, Option<&Json>) = (&sent.payload, reply.as_ref());
             let line =
                 Line { iteration, agent_input, mcp_reply, at: now, step_ms: millis(step), tool_ms: sent.tool_ms };
-            Arc::from(line.render())
+            NewLine { text: line.render().into(), payload: write.known.then(|| line.payload()) }
         });
-        let step = Step { iteration, line: line.clone(), pending: write.pending, intent, usage, end: write.end, now };
+        let step = Step { iteration, line, pending: write.pending, intent, usage, end: write.end, now };
         let record = || self.store.record(fence.clone(), step.clone());
         let recorded = until_available(&fence.id, "a step", halt, record).await?;
-        if let Some(line) = line
-            && let Err(error) = self.recorder.append(&fence.id, line, recorded.log_bytes).await
-        {
-            // The line is in the store; the file is brought up to it when it is next looked at.
-            tracing::warn!(task = %fence.id, %error, "the record's file is behind the store");
+        if let Some(line) = step.line {
+            self.recorder.append(&fence.id, line.text, recorded.log_bytes).await;
+        }
+        if let Some(task) = &recorded.ended {
+            kill_point("end-recorded");
+            self.refresh_of(task).await;
         }
         Ok(recorded)
     }
 
-    /// Makes sure that no line of another life of this id is taken for one of this task's.
-    pub(super) async fn begin(&self, id: &TaskId) {
-        if let Err(error) = self.recorder.repair(id, 0).await {
-            tracing::warn!(task = %id, error = &error as &dyn std::error::Error, "an old record is in the way");
-        }
-    }
-
     /// Brings both files of a task to what the store says of it. Only for whoever holds the task, or when nobody does.
     pub(crate) async fn refresh(&self, id: &TaskId) {
-        if let Err(error) = self.try_refresh(id).await {
+        let refreshed = match self.store.task(id).await {
+            Ok(Some(task)) => return self.refresh_of(&task).await,
+            // It has been deleted, perhaps just now.
+            Ok(None) => self.recorder.remove(id).await.map_err(RunError::from),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = refreshed {
             tracing::warn!(task = %id, error = &error as &dyn std::error::Error, "the record's files are behind the store");
         }
     }
 
-    async fn try_refresh(&self, id: &TaskId) -> Result<(), RunError> {
-        if let Some(task) = self.store.task(id).await? {
-            self.recorder.repair(id, task.log_bytes).await?;
-            self.recorder.write_meta(id, &Meta { task: &task, tools: &self.tools, models: &self.models }).await?;
-            let is_there = if task.has_ended() {
-                kill_point("meta-written");
-                self.store.mark_filed(id).await?
-            } else {
-                self.store.task(id).await?.is_some()
-            };
-            if is_there {
-                return Ok(());
-            }
-        }
-        // It has been deleted, perhaps just now; whoever comes last, the files are gone.
-        Ok(self.recorder.remove(id).await?)
+    /// The same, of a task as it has just been read.
+    pub(super) async fn refresh_of(&self, task: &Task) {
+        self.recorder.refresh(task, &Meta { task, tools: &self.tools, models: &self.models }).await;
     }
 
     /// Forgets an ended task with its files.

@@ -69,6 +69,8 @@ pub enum Event {
 pub struct Write {
     /// A new line: what was sent or was to be sent, and the reply, if one came.
     pub line: Option<(Pending, Option<Json>)>,
+    /// Whether the line's payload is on record already, as what was to be sent.
+    pub known: bool,
     /// What will be sent next.
     pub pending: Option<Pending>,
     /// The end.
@@ -121,6 +123,8 @@ impl Machine {
 
     /// Takes an event in; what it returns is to be written before the new phase is acted on.
     pub fn on(&mut self, event: Event) -> Result<Write, IllegalEvent> {
+        // The first payload comes from the task, and a result that nobody is to be told any more from its tool.
+        let known = self.iteration > 0 && !matches!(self.phase, Phase::Calling { .. });
         let (write, phase) = match (std::mem::replace(&mut self.phase, Phase::Over), event) {
             (Phase::Asking(sent), Event::Replied(json)) => replied(sent, json),
             (Phase::Asking(sent), Event::NoReply(code, message)) => {
@@ -149,13 +153,13 @@ impl Machine {
         };
         self.iteration += u32::from(write.line.is_some());
         self.phase = phase;
-        Ok(write)
+        Ok(Write { known: known && write.line.is_some(), ..write })
     }
 }
 
 impl Write {
     fn last(line: (Pending, Option<Json>), outcome: Outcome) -> Self {
-        Self { line: Some(line), pending: None, end: Some(outcome) }
+        Self { line: Some(line), end: Some(outcome), ..Self::default() }
     }
 }
 
@@ -183,7 +187,7 @@ fn replied(sent: Pending, json: Json) -> (Write, Phase) {
 /// instead is a line of its own.
 fn abort(unsent: Pending, reason: StopReason) -> (Write, Phase) {
     let farewell = pending(&Payload::AgentAbort { reason });
-    let write = Write { line: Some((unsent, None)), pending: Some(farewell.clone()), end: None };
+    let write = Write { line: Some((unsent, None)), pending: Some(farewell.clone()), ..Write::default() };
     (write, Phase::Aborting(reason, farewell))
 }
 

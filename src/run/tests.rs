@@ -70,13 +70,17 @@ impl Stored {
             started_at: None,
             finished_at: None,
         };
-        let claimed = Claimed { task, fence: Fence { id, claim: 1 }, pending: None, last_line: None, intent: None };
+        let claimed =
+            Claimed { task, fence: Fence { id, seq: 1, claim: 1 }, pending: None, last_line: None, intent: None };
         Self { claimed, lines: Vec::new(), end: None }
     }
 
     fn write(&mut self, machine: &Machine, write: super::Write) {
         assert!(self.end.is_none(), "something was written after the end");
         if let Some((Pending { payload, tool_ms }, reply)) = write.line {
+            // What is said to be on record is.
+            let pending = self.claimed.pending.as_ref().map(|pending| &pending.payload);
+            assert!(!write.known || pending == Some(&payload), "{payload:?} is not on record");
             let (iteration, at) = (machine.iteration(), Timestamp::from_millis(0));
             assert_eq!(iteration as usize, self.lines.len() + 1);
             let line =

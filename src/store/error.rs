@@ -1,7 +1,5 @@
 //! What can go wrong in a store, and whether trying again helps.
 
-use sqlx::error::ErrorKind;
-
 use crate::domain::{IllegalTransition, TaskId};
 
 /// What a driver says of it.
@@ -52,13 +50,6 @@ pub enum StoreError {
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,
-}
-
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        let constraint = error.as_database_error().is_some_and(|error| error.kind() != ErrorKind::Other);
-        if constraint { Self::Refused(error.into()) } else { Self::Unavailable(error.into()) }
-    }
 }
 
 impl From<rusqlite::Error> for StoreError {

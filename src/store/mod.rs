@@ -17,6 +17,8 @@ mod changes;
 mod error;
 mod sqlite;
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -25,7 +27,7 @@ pub use changes::{Changes, Subscription};
 pub use error::StoreError;
 pub use sqlite::SqliteStore;
 
-use crate::domain::{Intent, Json, Outcome, Status, Task, TaskId, TaskSpec, Timestamp, Usage};
+use crate::domain::{Intent, Json, Outcome, Status, Task, TaskId, TaskSpec, TaskState, Timestamp, Usage};
 
 /// The steps that the service takes on its tasks.
 #[async_trait]
@@ -55,8 +57,8 @@ pub trait Store: Send + Sync + 'static {
     async fn expired(&self, before: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError>;
     /// Ended tasks whose files are not known to be complete, the oldest first.
     async fn unfiled(&self, limit: u32) -> Result<Vec<TaskId>, StoreError>;
-    /// Notes that the files of an ended task are complete; whether there is such a task.
-    async fn mark_filed(&self, id: &TaskId) -> Result<bool, StoreError>;
+    /// Notes that the files of ended tasks are complete; returns those that are not there, whose files nobody wants.
+    async fn mark_filed(&self, ids: Vec<TaskId>) -> Result<Vec<TaskId>, StoreError>;
     /// Deleted tasks whose files are not known to be gone.
     async fn removals(&self, limit: u32) -> Result<Vec<TaskId>, StoreError>;
     /// Notes that the files of a deleted task are gone.
@@ -171,6 +173,8 @@ pub struct Claimed {
 pub struct Fence {
     /// The task.
     pub id: TaskId,
+    /// Its place in the order of arrival: what it is found by.
+    pub seq: i64,
     /// The claim.
     pub claim: i64,
 }
@@ -190,7 +194,7 @@ pub struct Step {
     /// The last iteration on record after this step.
     pub iteration: u32,
     /// The line of that iteration, if the step brings one.
-    pub line: Option<Arc<str>>,
+    pub line: Option<NewLine>,
     /// The payload to be sent next.
     pub pending: Option<Pending>,
     /// The edit that the line's call is about to make.
@@ -203,13 +207,72 @@ pub struct Step {
     pub now: Timestamp,
 }
 
+/// A line on its way into the record.
+#[derive(Clone, Debug)]
+pub struct NewLine {
+    /// The whole of it, with its line feed.
+    pub text: Arc<str>,
+    /// Where the payload stands in it, in bytes, if that is on record already as what was to be sent.
+    pub payload: Option<Range<usize>>,
+}
+
 /// A step is on record.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Recorded {
     /// Somebody asked for the task to stop.
     pub cancel_requested: bool,
     /// The length of the record now, in bytes.
     pub log_bytes: u64,
+    /// The task as it has ended, if it has.
+    pub ended: Option<Box<Task>>,
+}
+
+impl NewTask {
+    /// The task as it is when it has been accepted.
+    fn task(&self, created_at: Timestamp) -> Task {
+        Task {
+            id: self.id.clone(),
+            posted: self.spec.posted.clone(),
+            workspace: self.spec.workspace.clone(),
+            state: TaskState::NEW,
+            cancel_requested: false,
+            attempt: 0,
+            iteration: 0,
+            max_iterations: self.spec.max_iterations,
+            deadline: self.spec.deadline,
+            log_bytes: 0,
+            revision: 1,
+            usage: None,
+            created_at,
+            started_at: None,
+            finished_at: None,
+        }
+    }
+}
+
+impl Step {
+    /// By how much the record grows, in bytes.
+    fn grown(&self) -> u64 {
+        self.line.as_ref().map_or(0, |line| line.text.len() as u64)
+    }
+}
+
+impl NewLine {
+    /// A line that is kept as it is.
+    pub fn whole(text: impl Into<Arc<str>>) -> Self {
+        Self { text: text.into(), payload: None }
+    }
+
+    /// What is left to be kept, and where the payload belongs in it.
+    fn without_payload(&self) -> (Cow<'_, str>, Option<usize>) {
+        match &self.payload {
+            Some(payload) => {
+                let (head, tail) = (&self.text[..payload.start], &self.text[payload.end..]);
+                (Cow::Owned([head, tail].concat()), Some(payload.start))
+            }
+            None => (Cow::Borrowed(&self.text), None),
+        }
+    }
 }
 
 /// What was found of workers that have died.

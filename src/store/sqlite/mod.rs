@@ -2,15 +2,17 @@
 //!
 //! ```text
 //!  writes ─► writer (one connection, one thread, commits what has gathered) ─► WAL, synchronous=FULL
-//!  reads  ─► a few read-only connections
+//!  reads  ─► readers (a few connections that cannot write)
 //! ```
 //!
 //! SQLite has one writer at a time; here it is one thread that owns the only writing connection, so nobody ever waits
-//! for a lock, and one fsync answers everybody who came during the one before. It calls SQLite itself (rusqlite): through
-//! sqlx each statement is handed to a thread and back, which cost more than the statement.
+//! for a lock, and one fsync answers everybody who came during the one before. SQLite is called directly (rusqlite): through
+//! sqlx each statement is handed to a thread and back, which cost more than the statement. sqlx makes the tables.
 
+mod db;
 mod lease;
 mod read;
+mod readers;
 mod row;
 mod wal;
 mod write;
@@ -21,9 +23,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection as _};
 
+use self::readers::Readers;
 use self::writer::{Apply, Ring, Writer};
 use super::{
     CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, ListQuery, Listed, NewTask, Recorded, Recovered, Step,
@@ -31,9 +34,6 @@ use super::{
 };
 use crate::domain::{Task, TaskId, Timestamp};
 use crate::kill_point::kill_point;
-
-/// Readers at a time: reads are short, and a waiting one is cheaper than a connection with its cache.
-const READERS: u32 = 4;
 
 /// Where the write-ahead log is cut to when it begins anew, in bytes. It stays that long afterwards: to grow a file costs
 /// more than to write into it.
@@ -48,7 +48,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The implementation on SQLite.
 pub struct SqliteStore {
     writer: Writer,
-    readers: SqlitePool,
+    readers: Readers,
     changes: Changes,
 }
 
@@ -59,19 +59,15 @@ impl SqliteStore {
         let opening = |error: sqlx::Error| StoreError::Open(error.into());
         let mut migrating = options(file).create_if_missing(true).connect().await.map_err(opening)?;
         sqlx::migrate!("migrations/sqlite").run(&mut migrating).await.map_err(StoreError::Migrate)?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .connect_with(options(file).read_only(true))
-            .await
-            .map_err(opening)?;
         migrating.close().await.map_err(opening)?;
+        let readers = Readers::open(file).map_err(|error| StoreError::Open(error.into()))?;
         let changes = Changes::default();
         let writer = Writer::start(file.to_owned(), lease, changes.clone()).await?;
         Ok(Self { writer, readers, changes })
     }
 }
 
-/// The writer's connection, with the same options as the readers'.
+/// A connection that writes.
 fn connect(file: &Path) -> rusqlite::Result<Connection> {
     let db = Connection::open(file)?;
     db.busy_timeout(BUSY_TIMEOUT)?;
@@ -83,7 +79,7 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
     Ok(db)
 }
 
-/// The one set of options that every connection has.
+/// How the file is made, and brought up to date.
 fn options(file: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(file)
@@ -108,11 +104,12 @@ impl Store for SqliteStore {
     }
 
     async fn task(&self, id: &TaskId) -> Result<Option<Task>, StoreError> {
-        read::task(&mut *self.readers.acquire().await?, id).await
+        let id = id.clone();
+        self.readers.read(move |db| read::task(db, &id)).await
     }
 
     async fn list(&self, query: ListQuery) -> Result<Listed, StoreError> {
-        read::list(&mut *self.readers.acquire().await?, &query).await
+        self.readers.read(move |db| read::list(db, &query)).await
     }
 
     async fn claim(&self, claim: Claim) -> Result<Vec<Claimed>, StoreError> {
@@ -151,7 +148,7 @@ impl Store for SqliteStore {
     }
 
     async fn cancel_requests(&self) -> Result<Vec<Fence>, StoreError> {
-        read::cancel_requests(&mut *self.readers.acquire().await?).await
+        self.readers.read(read::cancel_requests).await
     }
 
     async fn delete(&self, id: &TaskId) -> Result<DeleteAnswer, StoreError> {
@@ -160,19 +157,20 @@ impl Store for SqliteStore {
     }
 
     async fn expired(&self, before: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError> {
-        read::expired(&mut *self.readers.acquire().await?, before, limit).await
+        self.readers.read(move |db| read::expired(db, before, limit)).await
     }
 
     async fn unfiled(&self, limit: u32) -> Result<Vec<TaskId>, StoreError> {
-        read::unfiled(&mut *self.readers.acquire().await?, limit).await
+        self.readers.read(move |db| read::unfiled(db, limit)).await
     }
 
-    async fn mark_filed(&self, id: &TaskId) -> Result<bool, StoreError> {
-        self.writer.write(id.clone(), write::mark_filed, |_, _, _| {}).await
+    async fn mark_filed(&self, ids: Vec<TaskId>) -> Result<Vec<TaskId>, StoreError> {
+        let apply: Apply<Vec<TaskId>, _> = |db, ids| write::mark_filed(db, ids);
+        self.writer.write(ids, apply, |_, _, _| {}).await
     }
 
     async fn removals(&self, limit: u32) -> Result<Vec<TaskId>, StoreError> {
-        read::removals(&mut *self.readers.acquire().await?, limit).await
+        self.readers.read(move |db| read::removals(db, limit)).await
     }
 
     async fn mark_removed(&self, id: &TaskId) -> Result<(), StoreError> {
@@ -180,15 +178,17 @@ impl Store for SqliteStore {
     }
 
     async fn lines(&self, id: &TaskId, from: u64, limit: u32) -> Result<Vec<StoredLine>, StoreError> {
-        read::lines(&mut *self.readers.acquire().await?, id, from, limit).await
+        let id = id.clone();
+        self.readers.read(move |db| read::lines(db, &id, from, limit)).await
     }
 
     async fn offset_after(&self, id: &TaskId, iteration: u32) -> Result<u64, StoreError> {
-        read::offset_after(&mut *self.readers.acquire().await?, id, iteration).await
+        let id = id.clone();
+        self.readers.read(move |db| read::offset_after(db, &id, iteration)).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        read::ping(&mut *self.readers.acquire().await?).await?;
+        self.readers.read(read::ping).await?;
         // A write that changes nothing still has to get the lock.
         self.writer.write((), |_, ()| Ok(()), |_, (), ()| {}).await
     }
@@ -206,7 +206,7 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) {
-        self.readers.close().await;
+        self.readers.close();
         self.writer.close().await;
     }
 

@@ -2,19 +2,32 @@
 
 use std::time::Duration;
 
-use sqlx::FromRow;
+use rusqlite::Row;
 
 use crate::domain::{ErrorCode, Json, Outcome, Status, Task, TaskError, TaskId, TaskState, Timestamp, Usage};
-use crate::store::StoreError;
+use crate::store::{StoreError, StoredLine};
 
-/// The columns of a task, to be followed by WHERE, in the order of `TaskRow`.
-pub(super) const SELECT_TASK: &str = "SELECT t.seq, t.id, t.workspace, t.max_iterations, t.deadline_ms, t.status, \
-     t.cancel_requested, t.claim, t.attempt, t.iteration, t.log_bytes, t.summary, \
-     t.error_code, t.error_message, t.prompt_tokens, t.completion_tokens, t.revision, t.created_at, t.started_at, \
-     t.finished_at, p.body FROM tasks t JOIN posted p ON p.seq = t.seq ";
+/// The columns of a task, in the order of `TaskRow`, whose last one is what was posted.
+macro_rules! columns {
+    () => {
+        "seq, id, workspace, max_iterations, deadline_ms, status, cancel_requested, claim, attempt, iteration, log_bytes, \
+         summary, error_code, error_message, prompt_tokens, completion_tokens, revision, created_at, started_at, finished_at"
+    };
+}
+
+/// For a statement that returns rows of the table it changes.
+pub(super) const RETURNING_TASK: &str =
+    concat!("RETURNING ", columns!(), ", (SELECT body FROM posted WHERE posted.seq = tasks.seq)");
+
+/// To be followed by WHERE.
+pub(super) const SELECT_TASK: &str = concat!("SELECT ", columns!(), ", body FROM tasks t JOIN posted USING (seq) ");
+
+/// The lines of a task `t`, each with the payload that it leaves out; to be followed by WHERE.
+pub(super) const SELECT_LINE: &str = "SELECT i.log_end, i.line, i.cut, before.next, i.next, i.next_tool_ms \
+     FROM iterations i LEFT JOIN iterations before \
+     ON before.seq = i.seq AND before.iteration = i.iteration - 1 AND i.cut IS NOT NULL ";
 
 /// One task as it lies in the tables.
-#[derive(FromRow)]
 pub(super) struct TaskRow {
     pub(super) seq: i64,
     id: String,
@@ -40,8 +53,8 @@ pub(super) struct TaskRow {
 }
 
 impl TaskRow {
-    /// The writer's way to a row: by place, without looking for names.
-    pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+    /// By place, without looking for names.
+    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
             seq: row.get(0)?,
             id: row.get(1)?,
@@ -110,9 +123,24 @@ impl TaskRow {
     }
 
     pub(super) fn bad(&self, column: &'static str, detail: &dyn std::fmt::Display) -> StoreError {
-        let table = if column == "body" { "posted" } else { "tasks" };
+        let table = match column {
+            "body" => "posted",
+            "next" => "iterations",
+            _ => "tasks",
+        };
         StoreError::BadRow { table, column, id: self.id.clone(), detail: detail.to_string() }
     }
+}
+
+/// A line with the payload that its row leaves out.
+pub(super) fn line(row: &Row<'_>) -> rusqlite::Result<StoredLine> {
+    let (end, mut line, cut): (i64, String, Option<i64>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    if let Some(cut) = cut {
+        let payload = row.get_ref(3)?.as_str()?;
+        let place = usize::try_from(cut).ok().filter(|cut| line.is_char_boundary(*cut));
+        line.insert_str(place.ok_or(rusqlite::Error::IntegralValueOutOfRange(2, cut))?, payload);
+    }
+    Ok(StoredLine { end: unsigned(end), line })
 }
 
 /// SQL has no unsigned numbers; ours are never negative.

@@ -3,17 +3,16 @@
 //! The new status always comes from [`TaskState::on`], and the old one stands in the WHERE: a row that has moved on
 //! meanwhile is left alone.
 
-use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+use rusqlite::{OptionalExtension, Row, named_params, params};
 
-use super::row::{SELECT_TASK, TaskRow, signed, unsigned};
+use super::db::Db;
+use super::row::{RETURNING_TASK, SELECT_LINE, SELECT_TASK, TaskRow, line, signed, unsigned};
 use crate::domain::{ErrorCode, Intent, Json, Outcome, TaskEvent, TaskId, TaskState, Timestamp};
 use crate::kill_point::kill_point;
 use crate::store::{
     CancelAnswer, Claim, Claimed, DeleteAnswer, Fence, NewTask, Pending, Recorded, Recovered, Step, StoreError,
     Submitted, Which,
 };
-
-type Db = Connection;
 
 /// Where a sum of tokens stops: the largest whole number that every reader of JSON knows, 2^53.
 const MOST_TOKENS: i64 = 1 << 53;
@@ -39,16 +38,14 @@ pub(super) fn submit(db: &Db, new: &NewTask) -> Result<Submitted, StoreError> {
         // The id is one task's and the key another's.
         _ => return Ok(Submitted::Conflict),
     }
-    let count = "SELECT COUNT(*) FROM tasks WHERE status = 'queued'";
-    let queued: u32 = db.prepare_cached(count)?.query_row([], |row| row.get(0))?;
-    if queued >= new.max_queued {
+    if db.queued()? >= new.max_queued {
         return Ok(Submitted::QueueFull);
     }
     // Of two that came at the same moment, or over a clock set back, the one listed as newer is never the older.
     let sql = "INSERT INTO tasks (id, idempotency_key, workspace, priority, max_iterations, deadline_ms, status, created_at) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, \
-               MAX(?8, COALESCE((SELECT created_at FROM tasks ORDER BY seq DESC LIMIT 1), 0)))";
-    let seq = db.prepare_cached(sql)?.insert(params![
+               MAX(?8, COALESCE((SELECT created_at FROM tasks ORDER BY seq DESC LIMIT 1), 0))) RETURNING seq, created_at";
+    let values = params![
         new.id.as_str(),
         new.idempotency_key,
         new.spec.workspace,
@@ -57,28 +54,31 @@ pub(super) fn submit(db: &Db, new: &NewTask) -> Result<Submitted, StoreError> {
         new.spec.deadline.map(|deadline| signed(crate::domain::millis(deadline))),
         TaskState::NEW.status().as_str(),
         new.now.millis(),
-    ])?;
+    ];
+    let (seq, created_at): (i64, i64) =
+        db.prepare_cached(sql)?.query_row(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
     db.prepare_cached("INSERT INTO posted (seq, body) VALUES (?, ?)")?
         .execute(params![seq, new.spec.posted.as_str()])?;
+    db.queued_more(1);
     kill_point("submit-uncommitted");
-    Ok(Submitted::Created(by_seq(db, seq)?.task()?))
+    Ok(Submitted::Created(new.task(Timestamp::from_millis(created_at))))
 }
 
 pub(super) fn claim(db: &Db, claim: &Claim) -> Result<Vec<Claimed>, StoreError> {
     let (from, to) = (TaskState::NEW, TaskState::NEW.on(TaskEvent::Claimed)?);
     let mut claiming = db.prepare_cached(&claim_sql(&claim.which))?;
     let (status, now, limit) = (to.status().as_str(), claim.now.millis(), claim.limit);
-    let number = |row: &Row<'_>| row.get(0);
-    let mut seqs: Vec<i64> = match &claim.which {
+    let mut rows: Vec<TaskRow> = match &claim.which {
         Which::One(id) => claiming
-            .query_map(params![status, now, limit, from.status().as_str(), id.as_str()], number)?
+            .query_map(params![status, now, limit, from.status().as_str(), id.as_str()], TaskRow::read)?
             .collect::<Result<_, _>>()?,
         Which::Any | Which::Cancelled => claiming
-            .query_map(params![status, now, limit, from.status().as_str()], number)?
+            .query_map(params![status, now, limit, from.status().as_str()], TaskRow::read)?
             .collect::<Result<_, _>>()?,
     };
-    seqs.sort_unstable();
-    seqs.into_iter().map(|seq| claimed_task(db, seq)).collect()
+    db.queued_less(rows.len());
+    rows.sort_unstable_by_key(|row| row.seq);
+    rows.iter().map(|row| claimed_task(db, row)).collect()
 }
 
 fn claim_sql(which: &Which) -> String {
@@ -92,99 +92,135 @@ fn claim_sql(which: &Which) -> String {
         "UPDATE tasks SET status = ?1, claim = claim + 1, attempt = attempt + 1, revision = revision + 1, \
          started_at = COALESCE(started_at, ?2) \
          WHERE seq IN (SELECT seq FROM tasks INDEXED BY {index} WHERE status = 'queued' {only} ORDER BY priority DESC, seq LIMIT ?3) \
-         AND status = ?4 RETURNING seq"
+         AND status = ?4 {RETURNING_TASK}"
     )
 }
 
-fn claimed_task(db: &Db, seq: i64) -> Result<Claimed, StoreError> {
-    let row = by_seq(db, seq)?;
+fn claimed_task(db: &Db, row: &TaskRow) -> Result<Claimed, StoreError> {
     let task = row.task()?;
-    let last = "SELECT line FROM iterations WHERE seq = ? ORDER BY iteration DESC LIMIT 1";
-    let last_line = db.prepare_cached(last)?.query_row([seq], |row| row.get(0)).optional()?;
-    let (pending, tool_ms, intent): (Option<String>, Option<i64>, Option<String>) = db
-        .prepare_cached("SELECT pending, pending_tool_ms, intent FROM tasks WHERE seq = ?")?
-        .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    let intent = intent.map(|text| Intent::parse(&text).map_err(|error| row.bad("intent", &error))).transpose()?;
-    let pending = match pending {
-        Some(text) => {
-            let payload = Json::reread(&text).map_err(|error| row.bad("pending", &error))?;
-            Some(Pending { payload, tool_ms: tool_ms.map(unsigned) })
+    let fence = Fence { id: task.id.clone(), seq: row.seq, claim: row.claim };
+    let (mut pending, mut last_line, mut intent) = (None, None, None);
+    // Most tasks have not begun yet.
+    if task.iteration > 0 {
+        let select = format!("{SELECT_LINE} WHERE i.seq = ? AND i.iteration = ?");
+        let last = |row: &Row<'_>| Ok((line(row)?.line, row.get(4)?, row.get(5)?));
+        let (text, next, tool_ms): (String, Option<String>, Option<i64>) =
+            db.prepare_cached(&select)?.query_row(params![row.seq, task.iteration], last)?;
+        last_line = Some(text);
+        if let Some(next) = next {
+            let payload = Json::reread(&next).map_err(|error| row.bad("next", &error))?;
+            pending = Some(Pending { payload, tool_ms: tool_ms.map(unsigned) });
         }
-        None => None,
-    };
-    Ok(Claimed { fence: Fence { id: task.id.clone(), claim: row.claim }, task, pending, last_line, intent })
+        let stored: Option<String> =
+            db.prepare_cached("SELECT intent FROM tasks WHERE seq = ?")?.query_row([row.seq], |row| row.get(0))?;
+        intent = stored.map(|text| Intent::parse(&text).map_err(|error| row.bad("intent", &error))).transpose()?;
+    }
+    Ok(Claimed { task, fence, pending, last_line, intent })
 }
 
 pub(super) fn record(db: &Db, fence: &Fence, step: &Step) -> Result<Recorded, StoreError> {
-    let state = match &step.end {
-        // Who was told that the task will be cancelled is not told otherwise later, even if it ends at this moment.
-        Some(_) if is_cancelled(db, fence)? => TaskState::Running.on(TaskEvent::Ended(Outcome::Cancelled))?,
-        Some(outcome) => TaskState::Running.on(TaskEvent::Ended(outcome.clone()))?,
-        None => TaskState::Running,
+    let recorded = match &step.end {
+        Some(outcome) => end(db, fence, step, outcome)?,
+        None => go_on(db, fence, step)?,
     };
-    let grown = step.line.as_ref().map_or(0, |line| line.len() as u64);
-    let sql = "UPDATE tasks SET status = :status, iteration = :iteration, log_bytes = log_bytes + :grown, \
-               pending = :pending, pending_tool_ms = :tool_ms, intent = :intent, \
-               losses = CASE WHEN :iteration > iteration THEN 0 ELSE losses END, revision = revision + 1, \
-               finished_at = :finished_at, summary = :summary, error_code = :code, error_message = :message, \
-               prompt_tokens = CASE WHEN :prompt IS NULL THEN prompt_tokens \
-               ELSE MIN(COALESCE(prompt_tokens, 0) + :prompt, :most) END, \
-               completion_tokens = CASE WHEN :completion IS NULL THEN completion_tokens \
-               ELSE MIN(COALESCE(completion_tokens, 0) + :completion, :most) END \
-               WHERE id = :id AND status = :running AND claim = :claim RETURNING seq, log_bytes, cancel_requested";
+    let (next, tool_ms) = match &step.pending {
+        Some(pending) => (Some(pending.payload.as_str()), pending.tool_ms.map(signed)),
+        None => (None, None),
+    };
+    if let Some(line) = &step.line {
+        let sql = "INSERT INTO iterations (seq, iteration, log_end, line, cut, next, next_tool_ms) \
+                   VALUES (?, ?, ?, ?, ?, ?, ?)";
+        let (text, cut) = line.without_payload();
+        let cut = cut.map(|cut| signed(cut as u64));
+        let log_end = signed(recorded.log_bytes);
+        db.prepare_cached(sql)?.execute(params![fence.seq, step.iteration, log_end, text, cut, next, tool_ms])?;
+    } else if next.is_some() {
+        let sql = "UPDATE iterations SET next = ?, next_tool_ms = ? WHERE seq = ? AND iteration = ?";
+        db.prepare_cached(sql)?.execute(params![next, tool_ms, fence.seq, step.iteration])?;
+    }
+    Ok(recorded)
+}
+
+/// The task goes on: no index knows of what changes.
+fn go_on(db: &Db, fence: &Fence, step: &Step) -> Result<Recorded, StoreError> {
+    let sql = "UPDATE tasks SET iteration = :iteration, log_bytes = log_bytes + :grown, intent = :intent, \
+               losses = CASE WHEN :iteration > iteration THEN 0 ELSE losses END, revision = revision + 1 \
+               WHERE seq = :seq AND status = 'running' AND claim = :claim RETURNING log_bytes, cancel_requested";
+    let intent = step.intent.as_ref().map(Intent::to_json);
+    let values = named_params! {
+        ":iteration": step.iteration,
+        ":grown": signed(step.grown()),
+        ":intent": intent.as_ref().map(Json::as_str),
+        ":seq": fence.seq,
+        ":claim": fence.claim,
+    };
+    let row: Option<(i64, bool)> =
+        db.prepare_cached(sql)?.query_row(values, |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let Some((log_bytes, cancel_requested)) = row else { return Err(StoreError::Lost(fence.id.clone())) };
+    add_usage(db, fence, step)?;
+    Ok(Recorded { cancel_requested, log_bytes: unsigned(log_bytes), ended: None })
+}
+
+fn end(db: &Db, fence: &Fence, step: &Step, outcome: &Outcome) -> Result<Recorded, StoreError> {
+    // Who was told that the task will be cancelled is not told otherwise later, even if it ends at this moment.
+    let outcome = if is_cancelled(db, fence)? { Outcome::Cancelled } else { outcome.clone() };
+    let state = TaskState::Running.on(TaskEvent::Ended(outcome))?;
     let (summary, error) = match state.outcome() {
         Some(Outcome::Succeeded { summary }) => (summary.as_deref(), None),
         Some(Outcome::Failed(error)) => (None, Some(error)),
         Some(Outcome::Cancelled) | None => (None, None),
     };
-    let intent = step.intent.as_ref().map(Intent::to_json);
-    let tokens = |count: u64| signed(count).min(MOST_TOKENS);
-    let row: Option<(i64, i64, bool)> = db
-        .prepare_cached(sql)?
-        .query_row(
-            named_params! {
-                ":status": state.status().as_str(),
-                ":iteration": step.iteration,
-                ":grown": signed(grown),
-                ":pending": step.pending.as_ref().map(|pending| pending.payload.as_str()),
-                ":tool_ms": step.pending.as_ref().and_then(|pending| pending.tool_ms).map(signed),
-                ":intent": intent.as_ref().map(Json::as_str),
-                ":finished_at": state.outcome().map(|_| step.now.millis()),
-                ":summary": summary,
-                ":code": error.map(|error| error.code.as_str()),
-                ":message": error.map(|error| error.message.as_str()),
-                ":prompt": step.usage.map(|usage| tokens(usage.prompt_tokens)),
-                ":completion": step.usage.map(|usage| tokens(usage.completion_tokens)),
-                ":most": MOST_TOKENS,
-                ":id": fence.id.as_str(),
-                ":running": TaskState::Running.status().as_str(),
-                ":claim": fence.claim,
-            },
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-        )
-        .optional()?;
-    let Some((seq, log_bytes, cancel_requested)) = row else { return Err(StoreError::Lost(fence.id.clone())) };
-    if let Some(line) = &step.line {
-        db.prepare_cached("INSERT INTO iterations (seq, iteration, log_end, line) VALUES (?, ?, ?, ?)")?
-            .execute(params![seq, step.iteration, log_bytes, &**line])?;
+    let sql = "UPDATE tasks SET status = :status, iteration = :iteration, log_bytes = log_bytes + :grown, intent = NULL, \
+               losses = CASE WHEN :iteration > iteration THEN 0 ELSE losses END, revision = revision + 1, \
+               finished_at = :finished_at, summary = :summary, error_code = :code, error_message = :message \
+               WHERE seq = :seq AND status = 'running' AND claim = :claim";
+    let changed = db.prepare_cached(sql)?.execute(named_params! {
+        ":status": state.status().as_str(),
+        ":iteration": step.iteration,
+        ":grown": signed(step.grown()),
+        ":finished_at": step.now.millis(),
+        ":summary": summary,
+        ":code": error.map(|error| error.code.as_str()),
+        ":message": error.map(|error| error.message.as_str()),
+        ":seq": fence.seq,
+        ":claim": fence.claim,
+    })?;
+    if changed == 0 {
+        return Err(StoreError::Lost(fence.id.clone()));
     }
-    Ok(Recorded { cancel_requested, log_bytes: unsigned(log_bytes) })
+    add_usage(db, fence, step)?;
+    let task = by_seq(db, fence.seq)?.task()?;
+    Ok(Recorded { cancel_requested: task.cancel_requested, log_bytes: task.log_bytes, ended: Some(Box::new(task)) })
+}
+
+/// Most brains tell of no tokens.
+fn add_usage(db: &Db, fence: &Fence, step: &Step) -> Result<(), StoreError> {
+    let Some(usage) = step.usage else { return Ok(()) };
+    let sql = "UPDATE tasks SET prompt_tokens = MIN(COALESCE(prompt_tokens, 0) + ?1, ?3), \
+               completion_tokens = MIN(COALESCE(completion_tokens, 0) + ?2, ?3) WHERE seq = ?4";
+    let tokens = |count: u64| signed(count).min(MOST_TOKENS);
+    let values = params![tokens(usage.prompt_tokens), tokens(usage.completion_tokens), MOST_TOKENS, fence.seq];
+    db.prepare_cached(sql)?.execute(values)?;
+    Ok(())
 }
 
 fn is_cancelled(db: &Db, fence: &Fence) -> Result<bool, StoreError> {
-    let sql = "SELECT cancel_requested FROM tasks WHERE id = ? AND claim = ?";
-    let found =
-        db.prepare_cached(sql)?.query_row(params![fence.id.as_str(), fence.claim], |row| row.get(0)).optional()?;
+    let sql = "SELECT cancel_requested FROM tasks WHERE seq = ? AND claim = ?";
+    let found = db.prepare_cached(sql)?.query_row(params![fence.seq, fence.claim], |row| row.get(0)).optional()?;
     Ok(found.unwrap_or(false))
 }
 
 pub(super) fn hand_back(db: &Db, fence: &Fence) -> Result<(), StoreError> {
     let to = TaskState::Running.on(TaskEvent::HandedBack)?;
     let sql = "UPDATE tasks SET status = ?, attempt = attempt - 1, revision = revision + 1 \
-               WHERE id = ? AND status = ? AND claim = ?";
+               WHERE seq = ? AND status = ? AND claim = ?";
     let (status, running) = (to.status().as_str(), TaskState::Running.status().as_str());
-    let done = db.prepare_cached(sql)?.execute(params![status, fence.id.as_str(), running, fence.claim])?;
-    if done == 0 { Err(StoreError::Lost(fence.id.clone())) } else { Ok(()) }
+    let done = db.prepare_cached(sql)?.execute(params![status, fence.seq, running, fence.claim])?;
+    if done == 0 {
+        return Err(StoreError::Lost(fence.id.clone()));
+    }
+    db.queued_more(done);
+    Ok(())
 }
 
 pub(super) fn recover(db: &Db, lost_limit: u32, now: Timestamp) -> Result<Recovered, StoreError> {
@@ -193,6 +229,7 @@ pub(super) fn recover(db: &Db, lost_limit: u32, now: Timestamp) -> Result<Recove
     let sql = "UPDATE tasks SET status = ?1, losses = losses + 1, revision = revision + 1 \
                WHERE status = ?2 AND losses + 1 < ?3";
     let requeued = db.prepare(sql)?.execute(params![to.status().as_str(), running, lost_limit])?;
+    db.queued_more(requeued);
     // What is left is not tried again. Who was told that it will be cancelled is not told otherwise.
     let message = format!("{lost_limit} workers have died over the task without a new iteration");
     let mut given_up = 0;
@@ -204,7 +241,7 @@ pub(super) fn recover(db: &Db, lost_limit: u32, now: Timestamp) -> Result<Recove
             _ => None,
         };
         let sql = "UPDATE tasks SET status = ?1, losses = losses + 1, revision = revision + 1, finished_at = ?2, \
-                   error_code = ?3, error_message = ?4, pending = NULL, pending_tool_ms = NULL, intent = NULL \
+                   error_code = ?3, error_message = ?4, intent = NULL \
                    WHERE status = ?5 AND cancel_requested = ?6";
         given_up += db.prepare(sql)?.execute(params![
             to.status().as_str(),
@@ -228,6 +265,9 @@ pub(super) fn request_cancel(db: &Db, id: &TaskId, now: Timestamp) -> Result<Can
     let sql = "UPDATE tasks SET status = ?, cancel_requested = 1, revision = revision + 1, finished_at = ? \
                WHERE seq = ? AND status = ?";
     let finished = to.outcome().map(|_| now.millis());
+    if matches!(task.state, TaskState::Queued { .. }) && to.outcome().is_some() {
+        db.queued_less(1);
+    }
     db.prepare_cached(sql)?.execute(params![to.status().as_str(), finished, row.seq, task.state.status().as_str()])?;
     Ok(CancelAnswer::Accepted(by_seq(db, row.seq)?.task()?))
 }
@@ -248,10 +288,17 @@ pub(super) fn mark_removed(db: &Db, id: &TaskId) -> Result<(), StoreError> {
     Ok(())
 }
 
-pub(super) fn mark_filed(db: &Db, id: &TaskId) -> Result<bool, StoreError> {
+/// Which of them are not there.
+pub(super) fn mark_filed(db: &Db, ids: &[TaskId]) -> Result<Vec<TaskId>, StoreError> {
     // No new revision: nothing that a user sees has changed.
-    let sql = "UPDATE tasks SET filed = 1 WHERE id = ? AND finished_at IS NOT NULL";
-    Ok(db.prepare_cached(sql)?.execute([id.as_str()])? == 1)
+    let mut filed = db.prepare_cached("UPDATE tasks SET filed = 1 WHERE id = ? AND finished_at IS NOT NULL")?;
+    let mut missing = Vec::new();
+    for id in ids {
+        if filed.execute([id.as_str()])? == 0 {
+            missing.push(id.clone());
+        }
+    }
+    Ok(missing)
 }
 
 fn by_id(db: &Db, id: &TaskId) -> Result<Option<TaskRow>, StoreError> {
@@ -266,11 +313,41 @@ fn by_seq(db: &Db, seq: i64) -> Result<TaskRow, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
+    fn what_older_tables_had_begun_goes_on() {
+        let mut db = Db::open(Path::new(":memory:")).unwrap();
+        let migrate = |db: &mut Db, sql: &str| db.connection().execute_batch(sql).unwrap();
+        for sql in [
+            include_str!("../../../migrations/sqlite/0001_tasks.sql"),
+            include_str!("../../../migrations/sqlite/0002_leases.sql"),
+            include_str!("../../../migrations/sqlite/0003_removals.sql"),
+            "INSERT INTO tasks (seq, id, priority, max_iterations, status, iteration, log_bytes, pending, pending_tool_ms, \
+             created_at) VALUES (7, 'told', 0, 9, 'queued', 2, 8, '{\"a\":1}', 5, 0), (8, 'called', 0, 9, 'queued', 1, 4, NULL, NULL, 0)",
+            "INSERT INTO posted (seq, body) VALUES (7, '{}'), (8, '{}')",
+            "INSERT INTO iterations (seq, iteration, log_end, line) VALUES (7, 1, 4, 'one\n'), (7, 2, 8, 'two\n'), (8, 1, 4, 'one\n')",
+            include_str!("../../../migrations/sqlite/0004_steps.sql"),
+        ] {
+            migrate(&mut db, sql);
+        }
+        let claimed = claim(&db, &Claim { limit: 9, which: Which::Any, now: Timestamp::from_millis(1) }).unwrap();
+        let [told, called] = claimed.as_slice() else { panic!("{claimed:?}") };
+        let pending = told.pending.as_ref().map(|pending| (pending.payload.as_str(), pending.tool_ms));
+        assert_eq!((pending, told.last_line.as_deref()), (Some(("{\"a\":1}", Some(5))), Some("two\n")));
+        assert_eq!((&called.pending, called.last_line.as_deref()), (&None, Some("one\n")));
+        let lines = super::super::read::lines(&db, &told.task.id, 0, 9).unwrap();
+        assert_eq!(
+            lines.iter().map(|line| (line.end, line.line.as_str())).collect::<Vec<_>>(),
+            [(4, "one\n"), (8, "two\n")]
+        );
+    }
+
+    #[test]
     fn a_claim_reads_no_more_of_the_queue_than_it_takes() {
-        let db = Connection::open_in_memory().unwrap();
+        let db = rusqlite::Connection::open_in_memory().unwrap();
         db.execute_batch(include_str!("../../../migrations/sqlite/0001_tasks.sql")).unwrap();
         for (which, index) in [
             (Which::Any, "tasks_queue"),

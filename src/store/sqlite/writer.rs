@@ -6,9 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
+use super::db::Db;
 use super::lease::Lease;
 use super::wal::Wal;
 use crate::store::{Changes, StoreError};
@@ -36,7 +36,7 @@ enum Held {
 }
 
 /// What a write does to the database; it may be called again after a rollback.
-pub(super) type Apply<D, T> = fn(&Connection, &D) -> Result<T, StoreError>;
+pub(super) type Apply<D, T> = fn(&Db, &D) -> Result<T, StoreError>;
 
 /// Tells those who wait, after the commit. It is the writer who rings: the caller may have gone away meanwhile.
 pub(super) type Ring<D, T> = fn(&Changes, &D, &T);
@@ -45,8 +45,8 @@ impl Writer {
     /// Opens the file, which has its tables, and takes it.
     pub(super) async fn start(file: PathBuf, lease: Duration, changes: Changes) -> Result<Self, StoreError> {
         let open = move || {
-            let mut db = super::connect(&file)?;
-            let lease = Lease::take(&mut db, &file, lease)?;
+            let mut db = Db::open(&file)?;
+            let lease = Lease::take(db.connection(), &file, lease)?;
             let wal = Wal::of(&file);
             let (told, held) = watch::channel(Held::Until(lease.until()));
             Ok((Writing { db, lease, wal, told }, held))
@@ -115,13 +115,13 @@ struct Write<D, T> {
 /// A write whose types are hidden, so that different ones share a queue.
 trait Job: Send {
     /// Does it inside the open transaction and keeps the result; an error asks for a rollback.
-    fn apply(&mut self, db: &Connection) -> Result<(), ()>;
+    fn apply(&mut self, db: &Db) -> Result<(), ()>;
     /// Tells the caller: the kept result after a commit, else why there was none.
     fn answer(self: Box<Self>, failed: Option<StoreError>);
 }
 
 impl<D: Send + Sync, T: Send> Job for Write<D, T> {
-    fn apply(&mut self, db: &Connection) -> Result<(), ()> {
+    fn apply(&mut self, db: &Db) -> Result<(), ()> {
         let result = (self.apply)(db, &self.data);
         // Whatever went wrong, something may have been changed before it did.
         let sound = if result.is_ok() { Ok(()) } else { Err(()) };
@@ -144,7 +144,7 @@ impl<D: Send + Sync, T: Send> Job for Write<D, T> {
 
 /// What the writing thread owns.
 struct Writing {
-    db: Connection,
+    db: Db,
     lease: Lease,
     wal: Wal,
     told: watch::Sender<Held>,
@@ -224,6 +224,7 @@ impl Writing {
                 self.told.send_if_modified(|held| std::mem::replace(held, until) != until);
             }
             Err(refusal) => {
+                self.db.rolled_back();
                 // Some errors (a full disk) end the transaction by themselves; then there is nothing to roll back.
                 if let Err(error) = self.execute("ROLLBACK") {
                     tracing::debug!(%error, "nothing to roll back");

@@ -1,0 +1,189 @@
+//! The thread that all records are written by: in order, so that nobody needs a lock.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{RecordError, file};
+use crate::domain::TaskId;
+use crate::kill_point::kill_point;
+use crate::store::{Store, StoreError};
+
+/// Lines read from the store at a time while a file is repaired.
+const LINES: u32 = 64;
+
+/// Done before the store is told which files are complete: so many share a commit.
+const BATCH: usize = 64;
+
+/// What there is to do.
+pub(super) enum Job {
+    Append { id: TaskId, line: Arc<str>, end: u64 },
+    Refresh { id: TaskId, end: u64, meta: String, ended: bool },
+    Wish { id: TaskId, wish: Wish, answer: oneshot::Sender<Result<(), RecordError>> },
+    Close,
+}
+
+/// What somebody waits for.
+pub(super) enum Wish {
+    CatchUp(u64),
+    Remove,
+}
+
+/// The files, and what they are written from.
+pub(super) struct Files {
+    dir: PathBuf,
+    store: Arc<dyn Store>,
+    /// To wait for the store with.
+    runtime: Handle,
+}
+
+/// Where a task's record lies.
+pub(super) fn record(dir: &Path, id: &TaskId) -> PathBuf {
+    dir.join(format!("{id}.jsonl"))
+}
+
+impl Files {
+    pub(super) fn new(dir: PathBuf, store: Arc<dyn Store>, runtime: Handle) -> Self {
+        Self { dir, store, runtime }
+    }
+
+    pub(super) fn run(self, mut jobs: mpsc::Receiver<Job>) {
+        let (mut batch, mut complete) = (Vec::with_capacity(BATCH), Vec::new());
+        while self.runtime.block_on(jobs.recv_many(&mut batch, BATCH)) > 0 {
+            for job in batch.drain(..) {
+                match job {
+                    Job::Append { id, line, end } => behind(&id, self.append(&id, &line, end)),
+                    Job::Refresh { id, end, meta, ended } => {
+                        let refreshed = self.refresh(&id, end, &meta);
+                        if refreshed.is_ok() && ended {
+                            kill_point("meta-written");
+                            complete.push(id);
+                        } else {
+                            behind(&id, refreshed);
+                        }
+                    }
+                    // Nobody there any more: it is done all the same.
+                    Job::Wish { id, wish, answer } => drop(answer.send(self.grant(&id, &wish))),
+                    Job::Close => jobs.close(),
+                }
+            }
+            if !complete.is_empty() {
+                self.mark_filed(std::mem::take(&mut complete));
+            }
+        }
+    }
+
+    /// Tasks that have been deleted meanwhile have no files, whoever came last.
+    fn mark_filed(&self, complete: Vec<TaskId>) {
+        match self.wait(self.store.mark_filed(complete)) {
+            Ok(deleted) => {
+                for id in deleted {
+                    behind(&id, self.remove(&id));
+                }
+            }
+            Err(error) => {
+                // They are found again by whoever looks for such.
+                tracing::warn!(error = &error as &dyn std::error::Error, "complete records are not known as such");
+            }
+        }
+    }
+
+    fn append(&self, id: &TaskId, line: &str, end: u64) -> Result<(), RecordError> {
+        let start = end.saturating_sub(line.len() as u64);
+        self.hold()?;
+        let path = record(&self.dir, id);
+        if file::append(&path, start, line).map_err(|source| RecordError::File { path, source })? {
+            return Ok(());
+        }
+        self.bring_to(id, end)
+    }
+
+    /// The file becomes exactly as long as the store says.
+    fn refresh(&self, id: &TaskId, end: u64, meta: &str) -> Result<(), RecordError> {
+        self.bring_to(id, end)?;
+        self.hold()?;
+        let path = self.meta(id);
+        file::replace(&path, meta).map_err(|source| RecordError::File { path, source })
+    }
+
+    fn grant(&self, id: &TaskId, wish: &Wish) -> Result<(), RecordError> {
+        match *wish {
+            Wish::CatchUp(end) => {
+                let path = record(&self.dir, id);
+                let have = file::len(&path).map_err(|source| RecordError::File { path, source })?;
+                if have >= end { Ok(()) } else { self.bring_to(id, end) }
+            }
+            Wish::Remove => self.remove(id),
+        }
+    }
+
+    fn bring_to(&self, id: &TaskId, end: u64) -> Result<(), RecordError> {
+        let path = record(&self.dir, id);
+        let failed = |source| RecordError::File { path: path.clone(), source };
+        let length = file::len(&path).map_err(failed)?;
+        let mut have = length;
+        if have == end {
+            return Ok(());
+        }
+        if have < end {
+            // A last line that was cut off goes: the file is cut back to where a line of the store ends.
+            have = self.line_start(id, have)?;
+        } else {
+            // More than was ever committed is the work of an earlier life of this id, or of somebody else.
+            have = 0;
+        }
+        // A worker that stood still may find the file in another's hands.
+        self.hold()?;
+        // A task without lines (it has just been deleted) gets no file.
+        let mut lines = self.wait(self.store.lines(id, have, LINES))?;
+        if lines.is_empty() && length == 0 {
+            return Ok(());
+        }
+        file::truncate(&path, have).map_err(failed)?;
+        while have < end {
+            let Some(last) = lines.last() else { break };
+            let (start, text) = (have, lines.iter().map(|line| line.line.as_str()).collect::<String>());
+            have = last.end;
+            if !file::append(&path, start, &text).map_err(failed)? {
+                return Err(failed(std::io::Error::other("somebody else is writing to this file")));
+            }
+            lines = self.wait(self.store.lines(id, have, LINES))?;
+        }
+        Ok(())
+    }
+
+    /// The last line boundary at or before `offset`.
+    fn line_start(&self, id: &TaskId, offset: u64) -> Result<u64, StoreError> {
+        let next = self.wait(self.store.lines(id, offset, 1))?;
+        Ok(next.first().map_or(offset, |line| line.end - line.line.len() as u64))
+    }
+
+    fn remove(&self, id: &TaskId) -> Result<(), RecordError> {
+        self.hold()?;
+        for path in [record(&self.dir, id), self.meta(id), file::partial(&self.meta(id))] {
+            file::remove(&path).map_err(|source| RecordError::File { path, source })?;
+        }
+        Ok(())
+    }
+
+    fn meta(&self, id: &TaskId) -> PathBuf {
+        self.dir.join(format!("{id}.meta.json"))
+    }
+
+    fn hold(&self) -> Result<(), StoreError> {
+        self.wait(self.store.hold())
+    }
+
+    fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+}
+
+/// What failed is no loss: the store has it, and the file is brought up to it when it is next looked at.
+fn behind(id: &TaskId, done: Result<(), RecordError>) {
+    if let Err(error) = done {
+        tracing::warn!(task = %id, error = &error as &dyn std::error::Error, "the record's files are behind the store");
+    }
+}
