@@ -87,7 +87,7 @@ pub enum StartError {
     Record(#[from] RecordError),
     /// The client for the brain.
     #[error("MCP_SERVER_URL: {0}")]
-    Brain(#[from] reqwest::Error),
+    Brain(#[from] crate::brain::SetupError),
 }
 
 /// Builds the service. With `only`, it runs that task and leaves all others in the queue.

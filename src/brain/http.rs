@@ -1,24 +1,41 @@
 //! A brain at the other end of `POST {url}/step`.
+//!
+//! ```text
+//!  attempt ── question ──► pool: a connection that is open, or connect: a new one (TLS, proxies)
+//!                           │
+//!                           └► exchange: the question goes out, the answer comes in
+//! ```
+
+mod connect;
+mod exchange;
+mod pool;
+mod question;
+#[cfg(test)]
+mod tests;
 
 use std::error::Error;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode, Url, redirect};
-use serde::Serialize;
-use sha2::{Digest, Sha256};
+use hyper::header::HeaderValue;
+use hyper::{StatusCode, Uri};
+use hyper_util::client::proxy::matcher::Matcher;
+use reqwest::Url;
 
+use self::connect::Connector;
+use self::exchange::{Answer, Line};
+use self::pool::Pool;
+use self::question::{Form, host, password};
 use super::retry::{TryError, retry, retry_after};
 use super::{Brain, BrainError, StepRequest, excerpt};
-use crate::domain::{Clock, Exchange, Json, TaskId, Timestamp, hex};
+use crate::domain::{Clock, Json, Timestamp};
 
 /// Asks over HTTP; connections are kept and shared by all tasks.
 pub struct HttpBrain {
-    client: Client,
-    url: Url,
+    connector: Connector,
+    pool: Pool,
+    form: Form,
     /// The URL as it may be shown: without a password.
     name: String,
     settings: HttpSettings,
@@ -38,49 +55,57 @@ pub struct HttpSettings {
     pub max_reply_bytes: usize,
 }
 
-/// A body exactly as the protocol has it.
-#[derive(Serialize)]
-struct Body<'a> {
-    task_id: &'a TaskId,
-    payload: &'a Json,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    history: Option<&'a [Exchange]>,
+/// Why a brain can never be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// A URL, but not one that HTTP takes.
+    #[error("cannot be asked over HTTP: {0}")]
+    Url(#[source] hyper::http::uri::InvalidUri),
+    /// Without roots of trust there is no https.
+    #[error("no TLS: {0}")]
+    Tls(#[source] rustls::Error),
 }
 
 impl HttpBrain {
     /// A brain at `url`; `/step` is added to its path.
-    pub fn new(mut url: Url, settings: HttpSettings, clock: Arc<dyn Clock>) -> Result<Self, reqwest::Error> {
-        let path = format!("{}/step", url.path().trim_end_matches('/'));
-        url.set_path(&path);
-        super::install_tls();
-        // A redirect would turn the POST into a GET, and could carry the key elsewhere.
-        let mut client = Client::builder().redirect(redirect::Policy::none()).timeout(settings.timeout);
-        // A proxy cannot lead to a brain on this machine.
-        if is_loopback(&url) {
-            client = client.no_proxy();
-        }
-        let client = client.build()?;
-        let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
-        let name = format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path());
-        Ok(Self { client, url, name, settings, clock })
+    pub fn new(url: Url, settings: HttpSettings, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
+        Self::behind(&Matcher::from_env(), url, settings, clock)
     }
 
-    async fn attempt(&self, request: &StepRequest, body: &str) -> Result<Json, TryError> {
-        let key = format!("{}/{}", request.task_id, request.iteration);
-        let mut post = self
-            .client
-            .post(self.url.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .header("traceparent", traceparent(&request.task_id, request.iteration))
-            .header("idempotency-key", key)
-            .body(body.to_owned());
-        if let Some(key) = &self.settings.key {
-            post = post.header(AUTHORIZATION, key.clone());
-        }
-        let response = post.send().await.map_err(again)?;
-        let status = response.status();
-        let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let text = self.text(response).await?;
+    fn behind(
+        proxies: &Matcher,
+        mut url: Url,
+        settings: HttpSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, SetupError> {
+        let path = format!("{}/step", url.path().trim_end_matches('/'));
+        url.set_path(&path);
+        let name = format!("{}://{}{}", url.scheme(), host(&url), url.path());
+        let password = password(&url);
+        // They fail only for URLs without a host, which have neither.
+        let (_, _) = (url.set_username(""), url.set_password(None));
+        let uri: Uri = url.as_str().parse().map_err(SetupError::Url)?;
+        let connector = Connector::new(&uri, proxies)?;
+        let proxy = connector.proxy_authorization.as_ref();
+        let keys = [
+            ("authorization", password.as_ref()),
+            ("authorization", settings.key.as_ref()),
+            ("proxy-authorization", proxy),
+        ];
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let target = if connector.forwarded { uri.to_string() } else { path.to_owned() };
+        let form = Form::new(&target, &host(&url), &keys);
+        Ok(Self { connector, pool: Pool::default(), form, name, settings, clock })
+    }
+
+    async fn attempt(&self, request: &StepRequest) -> Result<Json, TryError> {
+        let asking = self.ask(self.form.fill(request));
+        let answer = match tokio::time::timeout(self.settings.timeout, asking).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(message)) => return Err(TryError::Again { message, after: None }),
+            Err(_) => return Err(TryError::Again { message: "operation timed out".to_owned(), after: None }),
+        };
+        let (status, text) = (answer.status, text(answer.body, self.settings.max_reply_bytes)?);
         if status.is_success() {
             return Json::parse(&text).map_err(|error| {
                 let message = format!("the brain's reply is {error}: {}", excerpt(&text));
@@ -90,44 +115,63 @@ impl HttpBrain {
         let message = format!("{} answered {status}: {}", self.name, excerpt(&text));
         if is_temporary(status) {
             let now = std::time::UNIX_EPOCH + self.clock.now().since(Timestamp::from_millis(0));
-            Err(TryError::Again { message, after: after.and_then(|value| retry_after(&value, now)) })
+            let after = answer.retry_after.as_ref().and_then(|value| value.to_str().ok());
+            Err(TryError::Again { message, after: after.and_then(|value| retry_after(value, now)) })
         } else {
             Err(TryError::Final(BrainError::Protocol(message)))
         }
     }
 
-    /// The body, read no further than the limit.
-    async fn text(&self, mut response: Response) -> Result<String, TryError> {
-        let (mut bytes, limit) = (Vec::new(), self.settings.max_reply_bytes);
-        while let Some(chunk) = response.chunk().await.map_err(again)? {
-            bytes.extend_from_slice(&chunk);
-            if bytes.len() > limit {
-                let start = excerpt(&String::from_utf8_lossy(&bytes[..limit.min(1024)]));
-                let message = format!("the brain's reply is over {limit} bytes: {start}");
-                return Err(TryError::Final(BrainError::Protocol(message)));
+    /// One exchange, on a connection that is kept if possible. No connection, a connection cut: all of it may pass. The
+    /// cause is told; the URL is not, it may bear a password.
+    async fn ask(&self, mut question: Vec<u8>) -> Result<Answer, String> {
+        let line = loop {
+            let kept = self.pool.take();
+            let reused = kept.is_some();
+            let stream = match kept {
+                Some(stream) => stream,
+                None => self.connector.connect().await?,
+            };
+            let mut line = Line::new(stream, question);
+            match line.wait().await {
+                Ok(()) => break line,
+                // The brain has closed it meanwhile. It knows nothing of this question.
+                Err(error) => match line.unsent().filter(|_| reused) {
+                    Some(unsent) => question = unsent,
+                    None => return Err(causes(&error)),
+                },
             }
+        };
+        // Boxed, for as long as it takes: the wait is what a task holds its memory through.
+        let mut answer = Box::pin(line.answer(self.settings.max_reply_bytes)).await?;
+        if let Some(stream) = answer.stream.take() {
+            self.pool.put(stream);
         }
-        String::from_utf8(bytes).map_err(|error| {
-            let message =
-                format!("the brain's reply is not UTF-8: {}", excerpt(&String::from_utf8_lossy(error.as_bytes())));
-            TryError::Final(BrainError::Protocol(message))
-        })
+        Ok(answer)
     }
 }
 
 #[async_trait]
 impl Brain for HttpBrain {
     async fn step(&self, request: &StepRequest) -> Result<Json, BrainError> {
-        let history = request.history.as_deref();
-        let body = Json::of(&Body { task_id: &request.task_id, payload: &request.payload, history });
-        retry(self.settings.retries, &self.name, || self.attempt(request, body.as_str())).await
+        retry(self.settings.retries, &self.name, || self.attempt(request)).await
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+/// The body as text, if it is no longer than the limit.
+fn text(body: Vec<u8>, limit: usize) -> Result<String, TryError> {
+    let message = if body.len() > limit {
+        let start = excerpt(&String::from_utf8_lossy(&body[..limit.min(1024)]));
+        format!("the brain's reply is over {limit} bytes: {start}")
+    } else {
+        match String::from_utf8(body) {
+            Ok(text) => return Ok(text),
+            Err(error) => {
+                format!("the brain's reply is not UTF-8: {}", excerpt(&String::from_utf8_lossy(error.as_bytes())))
+            }
+        }
+    };
+    Err(TryError::Final(BrainError::Protocol(message)))
 }
 
 /// By the contract: 408, 425, 429 and 5xx may pass.
@@ -135,22 +179,13 @@ fn is_temporary(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 425 | 429) || status.is_server_error()
 }
 
-/// No connection, a timeout, a connection cut: all of them may pass. The cause is told, the URL is not, it may
-/// bear a password.
-fn again(error: reqwest::Error) -> TryError {
-    let error = error.without_url();
+/// An error with its causes, as one line.
+fn causes(error: &dyn Error) -> String {
     let mut message = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
         message = format!("{message}: {cause}");
         source = cause.source();
     }
-    TryError::Again { message, after: None }
-}
-
-/// W3C trace context made from the names alone, so that a step sent again belongs to the same trace.
-fn traceparent(task_id: &TaskId, iteration: u32) -> String {
-    let trace = Sha256::digest(task_id.as_str());
-    let span = Sha256::digest(format!("{task_id}/{iteration}"));
-    format!("00-{}-{}-01", hex(&trace[..16]), hex(&span[..8]))
+    message
 }

@@ -19,7 +19,7 @@ pub mod serve;
 
 use async_trait::async_trait;
 
-pub use http::{HttpBrain, HttpSettings};
+pub use http::{HttpBrain, HttpSettings, SetupError};
 pub use script::ScriptBrain;
 
 use crate::domain::{ErrorCode, Exchange, Json, TaskId};
@@ -67,7 +67,7 @@ impl BrainError {
     }
 }
 
-/// Chooses the cryptography for TLS; reqwest is built without one. To be called before a client is made.
+/// Chooses the cryptography for TLS; rustls and reqwest are built without one. To be called before a client is made.
 pub(crate) fn install_tls() {
     // It fails only where it has been done before.
     drop(rustls::crypto::ring::default_provider().install_default());

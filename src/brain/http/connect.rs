@@ -1,0 +1,118 @@
+//! How a new connection to the brain comes about: straight, or through the proxy that the environment names.
+
+use std::error::Error;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use hyper::Uri;
+use hyper::header::HeaderValue;
+use hyper::rt::{Read, Write};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::proxy::matcher::Matcher;
+use rustls::ClientConfig;
+use rustls_platform_verifier::ConfigVerifierExt;
+use tower::{Service, ServiceExt};
+
+use super::exchange::Stream;
+use super::{SetupError, causes};
+
+/// A silent connection is asked this often whether the other side still lives: a step may wait for minutes, and a
+/// router on the way forgets what it does not hear of.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// So many questions without an answer are taken for an end.
+const KEEPALIVES: u32 = 3;
+
+/// Bytes that nobody acknowledges for so long: the connection is broken.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+
+/// Makes connections to one brain.
+pub(super) struct Connector {
+    dial: Dial,
+    /// Whether questions go to a proxy, which has to be told the whole URL.
+    pub(super) forwarded: bool,
+    /// What a proxy that forwards wants to see.
+    pub(super) proxy_authorization: Option<HeaderValue>,
+}
+
+type Dial = Box<dyn Fn() -> BoxFuture<'static, Result<Stream, Box<dyn Error + Send + Sync>>> + Send + Sync>;
+
+impl Connector {
+    /// For a brain at `uri`.
+    pub(super) fn new(uri: &Uri, proxies: &Matcher) -> Result<Self, SetupError> {
+        // A proxy cannot lead to a brain on this machine.
+        let proxy = if is_loopback(uri) { None } else { proxies.intercept(uri) };
+        let secure = uri.scheme_str() == Some("https");
+        // The roots of trust, some megabytes, are not loaded for nothing.
+        let dial = match &proxy {
+            None if secure => dial(HttpsConnector::from((tcp(), tls()?)), uri),
+            None => dial(tcp(), uri),
+            Some(proxy) if secure => {
+                let tls = tls()?;
+                let mut to_proxy = tls.clone();
+                // It is not HTTP that is spoken with a proxy's own TLS, once the way is open.
+                to_proxy.alpn_protocols.clear();
+                let mut tunnel = Tunnel::new(proxy.uri().clone(), HttpsConnector::from((tcp(), to_proxy)));
+                if let Some(authorization) = proxy.basic_auth() {
+                    tunnel = tunnel.with_auth(authorization.clone());
+                }
+                dial(HttpsConnector::from((tunnel, tls)), uri)
+            }
+            Some(proxy) if proxy.uri().scheme_str() == Some("http") => dial(tcp(), proxy.uri()),
+            Some(proxy) => dial(HttpsConnector::from((tcp(), tls()?)), proxy.uri()),
+        };
+        let forwarding = proxy.filter(|_| !secure);
+        let proxy_authorization = forwarding.as_ref().and_then(|proxy| proxy.basic_auth().cloned());
+        Ok(Self { dial, forwarded: forwarding.is_some(), proxy_authorization })
+    }
+
+    /// A new connection.
+    pub(super) async fn connect(&self) -> Result<Stream, String> {
+        (self.dial)().await.map_err(|error| causes(&*error))
+    }
+}
+
+fn dial<S>(service: S, to: &Uri) -> Dial
+where
+    S: Service<Uri> + Clone + Send + Sync + 'static,
+    S::Response: Read + Write + Send + Unpin + 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    S::Future: Send,
+{
+    let to = to.clone();
+    Box::new(move || {
+        let connecting = service.clone().oneshot(to.clone());
+        Box::pin(async move {
+            let stream: Stream = Box::new(connecting.await.map_err(Into::into)?);
+            Ok(stream)
+        })
+    })
+}
+
+fn tcp() -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_keepalive(Some(KEEPALIVE));
+    tcp.set_keepalive_interval(Some(KEEPALIVE));
+    tcp.set_keepalive_retries(Some(KEEPALIVES));
+    tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    tcp
+}
+
+/// TLS that trusts what this machine trusts.
+fn tls() -> Result<ClientConfig, SetupError> {
+    crate::brain::install_tls();
+    let mut config = ClientConfig::with_platform_verifier().map_err(SetupError::Tls)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn is_loopback(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
