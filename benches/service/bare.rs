@@ -7,7 +7,6 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::process::Child;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -19,9 +18,8 @@ use super::{common, measure};
 /// Runs `loops` of so many iterations against the brain; processor time of an iteration, in microseconds.
 pub fn microseconds(brain: &str, dir: &Path, loops: usize, iterations: u32) -> f64 {
     let (loops, iterations) = (loops.to_string(), iterations.to_string());
-    let (mut child, first): (Child, String) =
-        brain::again(&["bare", brain, dir.to_str().unwrap(), &loops, &iterations]);
-    let _ = child.wait();
+    let (mut child, first) = brain::again(&["bare", brain, dir.to_str().unwrap(), &loops, &iterations]);
+    let _ = child.0.wait();
     first.parse().unwrap()
 }
 

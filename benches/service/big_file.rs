@@ -28,7 +28,7 @@ pub fn reading() -> Vec<Row> {
     let (mut times, mut grown) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let (mut child, first) = brain::again(&["reader", home.code().to_str().unwrap()]);
-        let _ = child.wait();
+        let _ = child.0.wait();
         let (time, growth) = first.split_once(' ').unwrap();
         times.push(time.parse::<f64>().unwrap());
         grown.push(growth.parse::<f64>().unwrap());

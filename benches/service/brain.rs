@@ -25,8 +25,11 @@ pub enum Script {
 /// A running brain; it ends with this process.
 pub struct Brain {
     pub url: String,
-    child: Child,
+    child: Ended,
 }
+
+/// A program that ends when this goes out of scope.
+pub struct Ended(pub Child);
 
 impl Brain {
     pub fn start(script: Script) -> Self {
@@ -39,25 +42,25 @@ impl Brain {
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.0.id()
     }
 }
 
-impl Drop for Brain {
+impl Drop for Ended {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
 /// Starts this program again in another part; it ends when its stdin does. Returns its first line.
-pub fn again(part: &[&str]) -> (Child, String) {
+pub fn again(part: &[&str]) -> (Ended, String) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.arg("as").args(part).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
+    let mut child = Ended(command.spawn().unwrap());
     let mut first = String::new();
     let mut byte = [0];
-    let out = child.stdout.as_mut().unwrap();
+    let out = child.0.stdout.as_mut().unwrap();
     while out.read(&mut byte).unwrap() == 1 && byte != *b"\n" {
         first.push(char::from(byte[0]));
     }

@@ -6,15 +6,17 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use codex_agent::store::{SqliteStore, Store};
+use rustix::process::Signal;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection as _};
 
-use super::brain;
+use super::brain::{self, Ended};
 use super::common::Home;
 use super::load::{self, Connection};
 use super::measure::medians;
@@ -32,7 +34,7 @@ pub async fn log() -> Vec<Row> {
     record(&home).await;
     let service = load::service(home.clone(), "script:", &[]).await;
     let dir = home.record("long").parent().unwrap().to_owned();
-    let (mut server, url, name) = nginx(home.path(), &dir).unwrap_or_else(|| {
+    let (server, url, name) = nginx(home.path(), &dir).unwrap_or_else(|| {
         let (child, first) = brain::again(&["files", dir.to_str().unwrap()]);
         (child, format!("http://{first}"), "a bare sendfile server")
     });
@@ -44,8 +46,7 @@ pub async fn log() -> Vec<Row> {
             rounds.push(pair);
         }
     }
-    let _ = server.kill();
-    let _ = server.wait();
+    drop(server);
     let what = format!("log download, 100 MB / {name}");
     vec![Row::ratio("P9", &what, Goal::AtLeast(0.8), medians(&rounds), "MB/s")]
 }
@@ -74,32 +75,41 @@ async fn rate(url: &str, path: &str) -> f64 {
     BYTES as f64 / 1e6 / started.elapsed().as_secs_f64()
 }
 
-/// A nginx of its own with what its packages set by default; `None` where there is none.
-fn nginx(home: &Path, files: &Path) -> Option<(Child, String, &'static str)> {
+/// A nginx of its own with what its packages set by default, but one process: workers outlive a master that is killed.
+/// `None` where there is none.
+fn nginx(home: &Path, files: &Path) -> Option<(Ended, String, &'static str)> {
     let port = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
     let (home, files) = (home.display(), files.display());
     let conf = format!(
-        "user root; daemon off; worker_processes 1; pid {home}/nginx.pid; error_log {home}/nginx.log;\n\
+        "user root; daemon off; master_process off; pid {home}/nginx.pid; error_log {home}/nginx.log;\n\
          events {{ worker_connections 768; }}\n\
          http {{ sendfile on; tcp_nopush on; access_log off; client_body_temp_path {home}/nginx-body;\n\
          proxy_temp_path {home}/nginx-proxy; fastcgi_temp_path {home}/nginx-fastcgi; uwsgi_temp_path {home}/nginx-uwsgi;\n\
          scgi_temp_path {home}/nginx-scgi; server {{ listen 127.0.0.1:{port}; root {files}; }} }}\n"
     );
-    let path = format!("{home}/nginx.conf");
+    let (path, log) = (format!("{home}/nginx.conf"), format!("{home}/nginx.log"));
     std::fs::write(&path, conf).unwrap();
-    let mut command = Command::new("nginx");
-    command.args(["-e", &format!("{home}/nginx.log"), "-c", &path]).stdin(Stdio::null()).stderr(Stdio::null());
-    let mut child = command.spawn().ok()?;
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["as", "nginx", &path, &log]).stdin(Stdio::null()).stderr(Stdio::null());
+    let mut child = Ended(command.spawn().ok()?);
     let started = Instant::now();
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        if child.try_wait().is_ok_and(|ended| ended.is_some()) || started.elapsed() > Duration::from_secs(10) {
-            let _ = child.kill();
-            let _ = child.wait();
+        let ended = child.0.try_wait().is_ok_and(|ended| ended.is_some());
+        if ended || started.elapsed() > Duration::from_secs(10) {
             return None;
         }
         std::thread::sleep(Duration::from_millis(10));
     }
     Some((child, format!("http://127.0.0.1:{port}"), "nginx"))
+}
+
+/// Becomes nginx, which knows no end of stdin: the kernel kills it when the bench is gone, however that came.
+pub fn become_nginx(arguments: &[&str]) {
+    let [conf, log] = arguments else { panic!("nginx CONF LOG") };
+    // The bench's first thread has started this, and lives as long as the bench.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
+    let error = Command::new("nginx").args(["-e", log, "-c", conf]).exec();
+    panic!("nginx: {error}");
 }
 
 /// What the bare file server does.

@@ -32,25 +32,35 @@ mod parts;
 mod peers;
 mod table;
 
+use std::process::ExitCode;
+
 use table::{Row, Table};
 
 /// Of three rounds the middle one is no outlier.
 const ROUNDS: usize = 3;
 
-fn main() {
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["as", "brain", rest @ ..] => brain::main(rest),
         ["as", "bare", rest @ ..] => bare::main(rest),
         ["as", "files", rest @ ..] => download::main(rest),
+        ["as", "nginx", rest @ ..] => download::become_nginx(rest),
         ["as", "reader", rest @ ..] => big_file::main(rest),
         chosen => {
             // The load is made by one thread, so that one of two cores is left to the service.
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(all(chosen));
+            return runtime.block_on(async {
+                // Interrupted, it still ends what it has started and removes what it has written.
+                tokio::select! {
+                    () = all(chosen) => ExitCode::SUCCESS,
+                    _ = tokio::signal::ctrl_c() => ExitCode::FAILURE,
+                }
+            });
         }
     }
+    ExitCode::SUCCESS
 }
 
 async fn all(chosen: &[&str]) {

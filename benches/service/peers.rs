@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::ROUNDS;
-use super::brain::{Brain, Script};
+use super::brain::{Brain, Ended, Script};
 use super::common::Home;
 use super::load::{self, Connection, Watch};
 use super::measure::median;
@@ -115,16 +115,6 @@ async fn of_the_peer(python: &Path, brain: &str) -> f64 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     PEERS as f64 / started.elapsed().as_secs_f64()
-}
-
-/// Ends a program when it goes out of scope.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn of_the_notes(python: &Path, brain: &str) -> f64 {
