@@ -2,14 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use codex_agent::domain::{Json, SpecLimits, TaskId, TaskSpec, Timestamp};
+use codex_agent::domain::{Json, SpecLimits, TaskSpec, Timestamp};
 use codex_agent::store::{Claim, Cursor, ListQuery, NewTask, SqliteStore, Store, Which};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions, Connection as _};
 
 use super::ROUNDS;
 use super::brain::{Brain, Script};
 use super::common::Home;
+use super::filled::{self, LEASE};
 use super::load::{self, Connection};
 use super::measure::{median, resident};
 use super::table::{Goal, Row};
@@ -20,16 +19,13 @@ const FEW: i64 = 1_000;
 /// Times of each kind, by turns on the two histories.
 const SAMPLES: usize = 1000;
 
-/// Longer than the bench.
-const LEASE: Duration = Duration::from_hours(1);
-
 /// How long a service is left alone before its memory is looked at.
 const REST: Duration = Duration::from_secs(2);
 
 const MIB: f64 = 1024.0 * 1024.0;
 
 pub async fn million(costs: bool, start: bool) -> Vec<Row> {
-    let (many, few) = (filled(MANY).await, filled(FEW).await);
+    let (many, few) = (filled::ended(MANY).await, filled::ended(FEW).await);
     let mut rows = Vec::new();
     if costs {
         rows.extend(in_the_store(&many, &few).await);
@@ -39,38 +35,6 @@ pub async fn million(costs: bool, start: bool) -> Vec<Row> {
         rows.extend(starting(&many).await);
     }
     rows
-}
-
-/// A home whose database has so many tasks that have ended after one iteration.
-async fn filled(count: i64) -> Home {
-    let home = load::home();
-    std::fs::create_dir(home.output()).unwrap();
-    let file = home.output().join("codex-agent.db");
-    SqliteStore::open(&file, LEASE).await.unwrap().close().await;
-    let mut db = SqliteConnectOptions::new().filename(&file).connect().await.unwrap();
-    fill(&mut db, count).await;
-    db.close().await.unwrap();
-    home
-}
-
-async fn fill(db: &mut SqliteConnection, count: i64) {
-    let line = concat!(
-        r#"{"iteration":1,"agent_input":{"event":"start","task":{"instruction":"Read."}},"#,
-        r#""mcp_reply":{"event":"finish","summary":"done"},"at":"2026-01-01T00:00:00.000Z","step_ms":1}"#,
-        "\n"
-    );
-    let length = i64::try_from(line.len()).unwrap();
-    let mut transaction = db.begin().await.unwrap();
-    let sql = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?1) \
-               INSERT INTO tasks (id, priority, max_iterations, status, claim, attempt, iteration, log_bytes, summary, \
-               revision, filed, created_at, started_at, finished_at) \
-               SELECT printf('old-%07d', i), 0, 7, 'succeeded', 1, 1, 1, ?2, 'done', 3, 1, i, i, i FROM n";
-    sqlx::query(sql).bind(count).bind(length).execute(&mut *transaction).await.unwrap();
-    let sql = r#"INSERT INTO posted (seq, body) SELECT seq, '{"instruction":"Read."}' FROM tasks"#;
-    sqlx::query(sql).execute(&mut *transaction).await.unwrap();
-    let sql = "INSERT INTO iterations (seq, iteration, log_end, line) SELECT seq, 1, ?, ? FROM tasks";
-    sqlx::query(sql).bind(length).bind(line).execute(&mut *transaction).await.unwrap();
-    transaction.commit().await.unwrap();
 }
 
 async fn in_the_store(many: &Home, few: &Home) -> Vec<Row> {
@@ -88,7 +52,7 @@ async fn in_the_store(many: &Home, few: &Home) -> Vec<Row> {
             let claim = Claim { limit: 1, which: Which::Any, now: Timestamp::from_millis(0) };
             assert_eq!(store.claim(claim).await.unwrap().len(), 1);
             lap(0);
-            let id = old(fastrand::i64(0..*count));
+            let id = filled::old(fastrand::i64(0..*count));
             assert!(store.task(&id).await.unwrap().is_some());
             lap(1);
             let query = ListQuery { status: None, before: Some(Cursor(fastrand::i64(100..*count))), limit: 50 };
@@ -121,7 +85,7 @@ async fn over_http(many: &Home, few: &Home) -> Vec<Row> {
         for which in 0..2 {
             let (connection, count) = (&mut connections[which], services[which].1);
             for (what, path) in [
-                format!("/tasks/{}", old(fastrand::i64(0..count))),
+                format!("/tasks/{}", filled::old(fastrand::i64(0..count))),
                 // The cursor is what a page before has named.
                 "/tasks?limit=50&status=succeeded".to_owned(),
             ]
@@ -170,8 +134,4 @@ fn new(number: usize) -> NewTask {
     let spec = TaskSpec::parse(posted, SpecLimits { default_iterations: 7, max_iterations: 200 }).unwrap();
     let now = Timestamp::from_millis(0);
     NewTask { id: format!("new-{number}").parse().unwrap(), idempotency_key: None, spec, now, max_queued: u32::MAX }
-}
-
-fn old(number: i64) -> TaskId {
-    format!("old-{number:07}").parse().unwrap()
 }

@@ -62,7 +62,7 @@ async fn round(thinking: Duration) -> (f64, f64) {
 
 /// The times of [`REQUESTS`] requests in milliseconds, each from the moment it was due, whatever became of those before it. The
 /// timer's own lateness, a millisecond or two, is in them.
-async fn due(url: &str, method: &str, path: &str, body: &str, expected: u16) -> Vec<f64> {
+pub async fn due(url: &str, method: &str, path: &str, body: &str, expected: u16) -> Vec<f64> {
     let opening = (0..CONNECTIONS).map(|_| Connection::open(url));
     let free = RefCell::new(futures_util::future::join_all(opening).await);
     let started = Instant::now();

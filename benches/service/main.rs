@@ -1,5 +1,6 @@
 //! What the whole service costs and holds (P1 to P10), each figure beside its floor from the same run:
-//! `cargo bench --bench service`, or `cargo bench --bench service -- p1 p4` for some.
+//! `cargo bench --bench service`, or `cargo bench --bench service -- p1 p4` for some. `-- scale` is what happens with very
+//! many tasks and is not among them: it takes minutes.
 //!
 //! ```text
 //!  this process: load on loopback, the clock, the table
@@ -21,6 +22,7 @@ mod brain;
 mod common;
 mod disk;
 mod download;
+mod filled;
 mod history;
 mod iterations;
 mod latency;
@@ -30,7 +32,10 @@ mod memory;
 #[path = "../parts/mod.rs"]
 mod parts;
 mod peers;
+mod retention;
+mod scale;
 mod table;
+mod wal;
 
 use std::process::ExitCode;
 
@@ -94,6 +99,9 @@ async fn all(chosen: &[&str]) {
     }
     if wanted("p10") {
         table.add(big_file::reading());
+    }
+    if chosen.contains(&"scale") {
+        table.add(scale::scale().await);
     }
     table.end();
 }

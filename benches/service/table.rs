@@ -41,6 +41,12 @@ impl Row {
         }
     }
 
+    /// A figure that is held against another one, and nothing is promised of it.
+    pub fn compared(figure: &'static str, what: &str, pair: (f64, f64), unit: &str) -> Self {
+        let row = Self::ratio(figure, what, Goal::AtMost(0.0), pair, unit);
+        Self { goal: "–".to_owned(), met: "–", ..row }
+    }
+
     /// A figure that stands for itself.
     pub fn plain(figure: &'static str, what: &str, goal: Goal, measured: f64, unit: &str) -> Self {
         Self {
