@@ -56,6 +56,7 @@ fn main() -> ExitCode {
         chosen => {
             // The load is made by one thread, so that one of two cores is left to the service.
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let _kept = load::Kept;
             return runtime.block_on(async {
                 // Interrupted, it still ends what it has started and removes what it has written.
                 tokio::select! {
