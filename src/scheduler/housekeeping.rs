@@ -7,6 +7,10 @@ use crate::domain::TaskId;
 use crate::run::RunError;
 use crate::store::StoreError;
 
+/// Old tasks in one commit: with all their lines they are much to delete, and who submits a task at that moment waits for
+/// the same commit.
+const FORGOTTEN: usize = 4;
+
 impl Scheduler {
     pub(super) async fn keep_house(&self) {
         self.file_ended().await;
@@ -29,7 +33,9 @@ impl Scheduler {
         let Some(retention) = self.retention else { return };
         let before = self.clock.now().before(retention);
         let ids = at_hand(self.store.expired(before, BATCH).await, "expired");
-        for_all(&ids, "forgotten", |id| self.runner.forget(id)).await;
+        for few in ids.chunks(FORGOTTEN) {
+            for_all(few, "forgotten", |id| self.runner.forget(id)).await;
+        }
     }
 
     /// Removes the files of deleted tasks once more: a crash came before they were gone, or a run that was just ending has
