@@ -113,7 +113,8 @@ impl Line {
             }
         }
         drop(incoming);
-        let stream = talk.end().await;
+        let over = std::future::poll_fn(|cx| Poll::Ready(talk.is_over(cx))).await;
+        let stream = talk.end(over);
         Ok(Answer { status: head.status, retry_after: head.headers.get(RETRY_AFTER).cloned(), body, stream })
     }
 
@@ -149,7 +150,7 @@ impl Talk {
     ) -> Poll<Result<T, String>> {
         // Twice, as each hands to the other: otherwise the task would go round through the scheduler.
         for _ in 0..2 {
-            self.over = self.over || self.connection.poll_without_shutdown(cx).is_ready();
+            let _ = self.is_over(cx);
             if let Poll::Ready(done) = waiting(cx) {
                 return Poll::Ready(done.map_err(|error| causes(&error)));
             }
@@ -157,11 +158,14 @@ impl Talk {
         if self.over { Poll::Ready(Err("closed within an answer".to_owned())) } else { Poll::Pending }
     }
 
+    /// Whether the connection has come to its end with the answer.
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        self.over = self.over || self.connection.poll_without_shutdown(cx).is_ready();
+        self.over
+    }
+
     /// The connection, if it can take another question.
-    async fn end(mut self) -> Option<Stream> {
-        let over =
-            std::future::poll_fn(|cx| Poll::Ready(self.over || self.connection.poll_without_shutdown(cx).is_ready()))
-                .await;
+    fn end(self, over: bool) -> Option<Stream> {
         let parts = self.connection.into_parts();
         let line = parts.io;
         let clean = !over && parts.read_buf.is_empty() && line.begun.is_empty() && line.question.is_empty();
