@@ -143,7 +143,9 @@ impl Run<'_> {
                     event
                 }
                 Phase::Calling { call, begun } => {
-                    Some(self.call(&call, begun, plan.take(), machine.iteration()).await?)
+                    // Boxed: four kilobytes that a task would keep while its brain thinks.
+                    let calling = Box::pin(self.call(&call, begun, plan.take(), machine.iteration()));
+                    Some(calling.await?)
                 }
             };
             let Some(event) = event else { return self.hand_back().await };

@@ -110,10 +110,12 @@ fn claimed_task(db: &Db, row: &TaskRow) -> Result<Claimed, StoreError> {
         if let Some(next) = next {
             let payload = Json::reread(&next).map_err(|error| row.bad("next", &error))?;
             pending = Some(Pending { payload, tool_ms: tool_ms.map(unsigned) });
+        } else {
+            // Of a call that was cut off.
+            let stored: Option<String> =
+                db.prepare_cached("SELECT intent FROM tasks WHERE seq = ?")?.query_row([row.seq], |row| row.get(0))?;
+            intent = stored.map(|text| Intent::parse(&text).map_err(|error| row.bad("intent", &error))).transpose()?;
         }
-        let stored: Option<String> =
-            db.prepare_cached("SELECT intent FROM tasks WHERE seq = ?")?.query_row([row.seq], |row| row.get(0))?;
-        intent = stored.map(|text| Intent::parse(&text).map_err(|error| row.bad("intent", &error))).transpose()?;
     }
     Ok(Claimed { task, fence, pending, last_line, intent })
 }
