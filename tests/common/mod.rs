@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
-use reqwest::{Client, Method, RequestBuilder};
+use reqwest::{Client, ClientBuilder, Method, RequestBuilder};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -253,8 +253,12 @@ impl Answer {
 }
 
 pub fn client() -> Client {
+    client_builder().build().unwrap()
+}
+
+pub fn client_builder() -> ClientBuilder {
     drop(rustls::crypto::ring::default_provider().install_default());
-    Client::builder().no_proxy().timeout(PATIENCE).build().unwrap()
+    Client::builder().no_proxy().timeout(PATIENCE)
 }
 
 pub async fn send(request: RequestBuilder) -> Answer {

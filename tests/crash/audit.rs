@@ -1,99 +1,35 @@
 //! Everything held against everything: answers over HTTP, files on disk, the brain's memory, the plans.
-#![expect(clippy::print_stdout, reason = "the table is for whoever runs it")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::book::Entry;
 use crate::common::{Service, eventually};
-use crate::judge::Heard;
-use crate::plan::{EDITS, Effect, Plan, RAN, files};
-use crate::storm::{Entry, Storm};
-
-/// What happened, and what must not have.
-#[derive(Default)]
-pub struct Table {
-    facts: BTreeMap<&'static str, u64>,
-    faults: BTreeMap<&'static str, u64>,
-    /// The first of each kind, to be looked into.
-    examples: BTreeMap<&'static str, String>,
-}
+use crate::effects::{commands, effects};
+use crate::judge::{Heard, is_abort};
+use crate::plan::Plan;
+use crate::storm::Storm;
+use crate::table::Table;
 
 /// A line of a record, its parts as they stand there.
 #[derive(Deserialize)]
 pub struct Line {
     iteration: u64,
-    agent_input: Box<RawValue>,
-    mcp_reply: Box<RawValue>,
+    pub agent_input: Box<RawValue>,
+    pub mcp_reply: Box<RawValue>,
 }
+
+/// Tasks that are looked at side by side: the service is asked for each, and answers several as fast as one.
+const AT_ONCE: usize = 4;
 
 /// How long a file may outlive its task that is left behind by a crash.
 const REMOVED: Duration = Duration::from_secs(5);
-
-/// What must be zero; named even where it is.
-const FAULTS: [&str; 27] = [
-    "attempts too many",
-    "brain: keys out of order",
-    "brain: keys that are no keys",
-    "brain: payloads that differed for one key",
-    "calls without a result",
-    "cancels granted and not kept",
-    "commands doubled",
-    "commands failed otherwise",
-    "commands lost",
-    "deleted tasks that left files",
-    "edits doubled",
-    "edits lost",
-    "edits refused or unknown",
-    "ends other than planned",
-    "ends that changed",
-    "files unlike the served record",
-    "iterations doubled",
-    "iterations missing",
-    "lines unlike what the brain saw or said",
-    "meta files unlike the task",
-    "questions that are not on record",
-    "served records that went back",
-    "strangers in the list",
-    "tasks lost",
-    "torn lines in files",
-    "torn lines served",
-    "unexpected answers",
-];
-
-impl Table {
-    fn fact(&mut self, name: &'static str, count: u64) {
-        *self.facts.entry(name).or_default() += count;
-    }
-
-    fn fault(&mut self, name: &'static str, wrong: bool, example: impl FnOnce() -> String) {
-        assert!(FAULTS.contains(&name), "{name} is not in FAULTS");
-        if wrong {
-            *self.faults.entry(name).or_default() += 1;
-            self.examples.entry(name).or_insert_with(example);
-        }
-    }
-
-    fn faults(&mut self, name: &'static str, count: u64) {
-        if count > 0 {
-            *self.faults.entry(name).or_default() += count;
-        }
-    }
-
-    /// Prints the table; fails unless all that must be zero is.
-    pub fn assert_clean(&self, seed: u64) {
-        println!("seed: {seed}");
-        self.facts.iter().for_each(|(name, count)| println!("{name}: {count}"));
-        for name in FAULTS {
-            println!("{name}: {}", self.faults.get(name).unwrap_or(&0));
-        }
-        assert!(self.faults.is_empty(), "CODEX_AGENT_SEED={seed}: {:?}\n{:#?}", self.faults, self.examples);
-    }
-}
 
 /// The lines of a record if it consists of whole ones, numbered or not.
 pub fn whole_lines(record: &[u8]) -> Option<Vec<Line>> {
@@ -113,22 +49,20 @@ pub async fn audit(storm: &Storm, service: &Service, attempts: u64) -> Table {
     for heard in storm.judge.heard().values() {
         table.fact("questions overtaken by a farewell", heard.overtaken);
         table.fact("questions read when their asker was dead", heard.from_the_dead);
+        table.fact("questions met with trouble", heard.troubled);
+        table.fact("questions with the history", heard.with_history);
     }
-    for (number, entry) in &tasks {
-        let plan = storm.book.plan(*number);
-        if entry.deleted {
-            deleted(&mut table, storm, service, &plan).await;
-        } else {
-            let task = task(&mut table, storm, service, &plan, entry).await;
-            let count = task["attempt"].as_u64().unwrap_or_default();
-            table.fact("attempts", count);
-            table.fault("attempts too many", count > attempts, || task.to_string());
-        }
+    let audits = tasks.iter().map(|(number, entry)| one(storm, service, *number, entry, attempts));
+    let mut audits = futures_util::stream::iter(audits).buffer_unordered(AT_ONCE);
+    while let Some(found) = audits.next().await {
+        table.add(found);
     }
+    drop(audits);
     list(&mut table, service, &tasks).await;
     let faults = storm.judge.faults();
     for (name, found) in [
         ("brain: payloads that differed for one key", faults.payloads_that_differed),
+        ("brain: histories that differed", faults.histories_that_differed),
         ("brain: keys out of order", faults.keys_out_of_order),
         ("brain: keys that are no keys", faults.keys_that_are_no_keys),
     ] {
@@ -143,6 +77,19 @@ pub async fn audit(storm: &Storm, service: &Service, attempts: u64) -> Table {
         table.fault("unexpected answers", true, || unexpected.clone());
     }
     table.fact("answers read while it went on", seen.answers.values().sum());
+    table
+}
+
+async fn one(storm: &Storm, service: &Service, number: u64, entry: &Entry, attempts: u64) -> Table {
+    let (mut table, plan) = (Table::default(), storm.book.plan(number));
+    if entry.deleted {
+        deleted(&mut table, storm, service, &plan).await;
+    } else {
+        let task = task(&mut table, storm, service, &plan, entry).await;
+        let count = task["attempt"].as_u64().unwrap_or_default();
+        table.fact("attempts", count);
+        table.fault("attempts too many", count > attempts, || task.to_string());
+    }
     table
 }
 
@@ -175,9 +122,9 @@ async fn task(table: &mut Table, storm: &Storm, service: &Service, plan: &Plan, 
     table.fault("torn lines served", lines.is_none(), || id.clone());
     table.fault("served records that went back", !served.starts_with(&entry.record), || id.clone());
     let path = storm.seen(&storm.home.record(id));
-    let file = || std::fs::read(&path).unwrap_or_default();
-    table.fault("torn lines in files", whole_lines(&file()).is_none(), || id.clone());
-    table.fault("files unlike the served record", file() != served, || id.clone());
+    let file = std::fs::read(&path).unwrap_or_default();
+    table.fault("torn lines in files", whole_lines(&file).is_none(), || id.clone());
+    table.fault("files unlike the served record", file != served, || id.clone());
     meta(table, &path.with_extension("meta.json"), &task).await;
 
     let lines = lines.unwrap_or_default();
@@ -190,6 +137,7 @@ async fn task(table: &mut Table, storm: &Storm, service: &Service, plan: &Plan, 
     let in_order = numbers.is_sorted() && different.last().is_none_or(|most| *most == last);
     table.fault("iterations missing", !in_order, || format!("{id}: {numbers:?}, {last}"));
     with_brain(table, plan, storm.judge.heard().get(id), &lines);
+    farewell(table, plan, &task, lines.last());
     effects(table, storm, plan, &lines);
     task
 }
@@ -200,17 +148,20 @@ fn end(table: &mut Table, plan: &Plan, entry: &Entry, task: &Value) {
     let status = task["status"].as_str().unwrap_or_default();
     let code = task["error"]["code"].as_str().unwrap_or_default();
     table.fact(
-        match status {
-            "succeeded" => "ends: succeeded",
-            "failed" => "ends: failed",
-            "cancelled" => "ends: cancelled",
-            _ => "ends: none",
+        match (status, code) {
+            ("succeeded", _) => "ends: succeeded",
+            ("cancelled", _) => "ends: cancelled",
+            (_, "max_iterations") => "ends: failed, max_iterations",
+            (_, "deadline_exceeded") => "ends: failed, deadline_exceeded",
+            (_, "unknown_event") => "ends: failed, unknown_event",
+            (_, "brain_protocol") => "ends: failed, brain_protocol",
+            _ => "ends: failed otherwise, or none",
         },
         1,
     );
     let granted = entry.cancel_granted == Some(true);
     table.fault("cancels granted and not kept", granted && status != "cancelled", || format!("{id}: {task}"));
-    let planned = granted && status == "cancelled" || !granted && plan.outcome() == (status, code);
+    let planned = granted && status == "cancelled" || !granted && plan.may_end(status, code);
     table.fault("ends other than planned", !planned, || format!("{id}: {granted} {task}"));
     let first = entry.end.as_ref().unwrap_or(task);
     let same =
@@ -231,10 +182,12 @@ async fn meta(table: &mut Table, path: &Path, task: &Value) {
 fn with_brain(table: &mut Table, plan: &Plan, heard: Option<&Heard>, lines: &[Line]) {
     let none = BTreeMap::new();
     let asked = heard.map_or(&none, |heard| &heard.asked);
-    for line in lines {
+    for (line, next) in lines.iter().zip(lines.iter().skip(1).map(Some).chain([None])) {
         let (sent, reply) = (line.agent_input.get(), line.mcp_reply.get());
+        // There is no reply to what was not waited for any more, and none is needed to a farewell.
+        let stopped = [Some(line), next].into_iter().flatten().any(|line| is_abort(line.agent_input.get()));
         let same = match asked.get(&line.iteration) {
-            Some(asked) => asked.payload == sent && (reply == asked.reply || reply == "null"),
+            Some(asked) => asked.payload == sent && (reply == asked.reply || stopped && reply == "null"),
             // The last payload of a task that was stopped, never sent.
             None => reply == "null",
         };
@@ -252,72 +205,15 @@ fn with_brain(table: &mut Table, plan: &Plan, heard: Option<&Heard>, lines: &[Li
     }
 }
 
-/// Each call that is on record, its result, and what it left.
-fn effects(table: &mut Table, storm: &Storm, plan: &Plan, lines: &[Line]) {
-    let json = |raw: &RawValue| serde_json::from_str::<Value>(raw.get()).unwrap();
-    let called = lines.iter().filter(|line| json(&line.mcp_reply)["event"] == "tool_call").count();
-    let results: Vec<Option<Value>> =
-        (1..=plan.steps.len()).map(|at| lines.get(at).map(|next| json(&next.agent_input)["result"].clone())).collect();
-    let mut made = Vec::new();
-    for (at, (step, result)) in plan.steps.iter().zip(&results).enumerate().take(called) {
-        let Some(result) = result.as_ref().filter(|result| !result.is_null()) else {
-            table.fault("calls without a result", true, || format!("{}/{}", plan.id, at + 1));
-            continue;
-        };
-        let not_begun = result["message"].as_str().is_some_and(|message| message.starts_with("stopped before"));
-        if let (Effect::File(..), false) = (&step.effect, not_begun) {
-            table.fact("edits", 1);
-            let done = result["status"] == "success";
-            table.fault("edits refused or unknown", !done, || format!("{}/{}: {result}", plan.id, at + 1));
-            made.push(&step.effect);
-        }
+/// Who stops a task tells the brain why, as the last thing.
+fn farewell(table: &mut Table, plan: &Plan, task: &Value, last: Option<&Line>) {
+    let reason = &task["error"]["code"];
+    if !["max_iterations", "deadline_exceeded"].contains(&reason.as_str().unwrap_or_default()) {
+        return;
     }
-    edits(table, &storm.home.code().join(&plan.id), &made);
-    commands(table, storm, plan, &results);
-}
-
-fn edits(table: &mut Table, workspace: &Path, made: &[&Effect]) {
-    for (path, text) in files(made.iter().copied()) {
-        let found = std::fs::read_to_string(workspace.join(path)).ok();
-        if found.as_deref() == text {
-            continue;
-        }
-        let count = |text: Option<&str>| text.map_or(0, |text| text.lines().count());
-        let doubled = count(found.as_deref()) > count(text);
-        let name = if doubled { "edits doubled" } else { "edits lost" };
-        table.fault(name, true, || format!("{}: {found:?} for {text:?}", workspace.join(path).display()));
-    }
-    // Nothing was made that is not on record.
-    let planned = files(made.iter().copied());
-    let unknown = !planned.contains_key(EDITS) && workspace.join(EDITS).exists();
-    table.fault("edits doubled", unknown, || format!("{}: an edit that nobody made", workspace.display()));
-}
-
-/// At most once each; exactly once where the result says so, not at all where it says that.
-fn commands(table: &mut Table, storm: &Storm, plan: &Plan, results: &[Option<Value>]) {
-    let ran = std::fs::read_to_string(storm.home.code().join(&plan.id).join(RAN)).unwrap_or_default();
-    for (step, result) in plan.steps.iter().zip(results) {
-        let Effect::Ran(mark) = &step.effect else { continue };
-        let times = ran.lines().filter(|line| line == mark).count();
-        let example = || format!("{mark}: {times} times, {result:?}");
-        table.fault("commands doubled", times > 1, example);
-        table.fact("commands run", times as u64);
-        let Some(result) = result.as_ref().filter(|result| !result.is_null()) else { continue };
-        let message = result["message"].as_str().unwrap_or_default();
-        if result["status"] == "success" {
-            table.fault("commands lost", times == 0, example);
-        } else if message.starts_with("interrupted: ") {
-            table.fact("commands interrupted", 1);
-        } else if message.starts_with("stopped before ") {
-            table.fault("commands doubled", times > 0, example);
-        } else {
-            table.fault("commands failed otherwise", !message.starts_with("stopped: the task was cancelled"), example);
-        }
-    }
-    let strange = ran
-        .lines()
-        .any(|line| !plan.steps.iter().any(|step| matches!(&step.effect, Effect::Ran(mark) if mark == line)));
-    table.fault("commands doubled", strange, || format!("{}: a torn or unknown line: {ran}", plan.id));
+    let farewell = json!({"event": "agent_abort", "reason": reason});
+    let told = last.and_then(|line| serde_json::from_str::<Value>(line.agent_input.get()).ok());
+    table.fault("stops without the farewell on record", told != Some(farewell), || format!("{}: {told:?}", plan.id));
 }
 
 /// The list has every task once, and no others.

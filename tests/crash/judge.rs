@@ -1,27 +1,22 @@
 //! The brain: it follows the plans, and holds each question against what it was asked before.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::routing::post;
-use codex_agent::http::server::{Patience, serve};
 use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::RawValue;
-use tokio_util::sync::CancellationToken;
 
-use crate::plan::Plan;
+use crate::common::brain::finish;
+use crate::plan::{Course, Plan, Word};
+use crate::trouble::Trouble;
 
 /// What it was asked, what it said, and what it found wrong with the questions.
 pub struct Judge {
-    seed: u64,
-    /// The longest it thinks about a step, in milliseconds.
-    slowness: u64,
+    course: Course,
+    questions: AtomicU64,
     heard: Mutex<HashMap<String, Heard>>,
     faults: Mutex<Faults>,
 }
@@ -35,13 +30,18 @@ pub struct Heard {
     pub overtaken: u64,
     /// Questions whose asker was dead when they were read: a later life had asked before.
     pub from_the_dead: u64,
+    /// Questions that were to be asked again because of trouble.
+    pub troubled: u64,
+    /// Questions that came with the history.
+    pub with_history: u64,
     life: u64,
 }
 
 pub struct Asked {
     pub payload: String,
+    /// What it says in the end, as it stands in the record.
     pub reply: String,
-    pub times: u64,
+    times: usize,
 }
 
 #[derive(Clone, Default)]
@@ -49,24 +49,32 @@ pub struct Faults {
     pub payloads_that_differed: Vec<String>,
     pub keys_out_of_order: Vec<String>,
     pub keys_that_are_no_keys: Vec<String>,
+    pub histories_that_differed: Vec<String>,
 }
 
-/// The judge on a socket, until it is dropped.
-pub struct Bench {
-    pub address: SocketAddr,
-    stop: CancellationToken,
-    serving: Option<tokio::task::JoinHandle<()>>,
+/// What is to be done about a question.
+pub struct Answer {
+    pub thinking: Duration,
+    pub word: Result<Word, Trouble>,
 }
 
 #[derive(Deserialize)]
-struct Body {
+pub struct Body {
     task_id: String,
     payload: Box<RawValue>,
+    history: Option<Vec<Exchange>>,
+}
+
+#[derive(Deserialize)]
+struct Exchange {
+    agent_input: Box<RawValue>,
+    // Not an option: a null is to be seen as what it is.
+    mcp_reply: Box<RawValue>,
 }
 
 impl Judge {
-    pub fn new(seed: u64, slowness: u64) -> Arc<Self> {
-        Arc::new(Self { seed, slowness, heard: Mutex::default(), faults: Mutex::default() })
+    pub fn new(course: Course) -> Arc<Self> {
+        Arc::new(Self { course, questions: AtomicU64::new(0), heard: Mutex::default(), faults: Mutex::default() })
     }
 
     pub fn heard(&self) -> MutexGuard<'_, HashMap<String, Heard>> {
@@ -83,10 +91,10 @@ impl Judge {
     }
 
     pub fn questions(&self) -> u64 {
-        self.heard().values().flat_map(|heard| heard.asked.values()).map(|asked| asked.times).sum()
+        self.questions.load(Ordering::Relaxed)
     }
 
-    fn answer(&self, headers: &HeaderMap, body: &Body) -> String {
+    pub fn answer(&self, headers: &HeaderMap, body: &Body) -> Answer {
         let (id, payload) = (&body.task_id, body.payload.get());
         let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok()).and_then(|key| key.rsplit_once('/'));
         let iteration = key.filter(|(task, _)| task == id).and_then(|(_, iteration)| iteration.parse::<u64>().ok());
@@ -94,65 +102,70 @@ impl Judge {
         let (Some(iteration), Some(number)) = (iteration, id.strip_prefix("task-").and_then(|text| text.parse().ok()))
         else {
             faults.keys_that_are_no_keys.push(format!("{key:?} for {id}"));
-            return "{}".to_owned();
+            return Answer { thinking: Duration::ZERO, word: Ok(Word::Text("{}".to_owned())) };
         };
-        let plan = Plan::of(self.seed, number);
+        let plan = self.course.plan(number);
         let abort = is_abort(payload);
-        let reply = if abort { json!({"event": "finish"}) } else { plan.reply(iteration) }.to_string();
+        let word = if abort { Word::Text(finish().to_string()) } else { plan.word(iteration) };
         let mut heard = self.heard();
         let heard = heard.entry(id.clone()).or_default();
-        let last = heard.asked.last_key_value().map_or(0, |(last, _)| *last);
+        heard.place(id, iteration, payload, life(headers), &mut faults);
+        heard.over |= abort || plan.is_over(iteration);
+        if let Some(history) = &body.history {
+            heard.with_history += 1;
+            if abort || !plan.is_lost(iteration) || !heard.is_history(history, iteration) {
+                faults.histories_that_differed.push(format!("{id}/{iteration}"));
+            }
+        }
+        let reply = word.on_record();
+        let asked = heard.asked.entry(iteration).or_insert(Asked { payload: payload.to_owned(), reply, times: 0 });
+        let before = asked.times;
+        asked.times += 1;
+        self.questions.fetch_add(1, Ordering::Relaxed);
+        if asked.payload != payload {
+            faults.payloads_that_differed.push(format!("{id}/{iteration}: {} became {payload}", asked.payload));
+        }
+        let trouble = plan.trouble.as_ref().filter(|(at, _)| *at == iteration).and_then(|(_, tries)| tries.get(before));
+        heard.troubled += u64::from(trouble.is_some());
+        let word = match trouble {
+            Some(trouble) => Err(*trouble),
+            None if plan.is_lost(iteration) && body.history.is_none() && !abort => Ok(Word::resync()),
+            None => Ok(word),
+        };
+        Answer { thinking: self.thinking(&plan, iteration, abort), word }
+    }
+
+    fn thinking(&self, plan: &Plan, iteration: u64, abort: bool) -> Duration {
+        let hurry = plan.hurry.filter(|(at, _)| *at == iteration && !abort).map(|(_, time)| time);
+        Duration::from_millis(hurry.unwrap_or_else(|| fastrand::u64(0..=self.course.mix.slowness)))
+    }
+}
+
+impl Heard {
+    /// Sees whether a question may come at this place.
+    fn place(&mut self, id: &str, iteration: u64, payload: &str, life: u64, faults: &mut Faults) {
+        let last = self.asked.last_key_value().map_or(0, |(last, _)| *last);
         // A payload that a cancelled task no longer sends has a number all the same.
-        let next = last + 1..=last + if abort { 2 } else { 1 };
+        let next = last + 1..=last + if is_abort(payload) { 2 } else { 1 };
         // A question that is dropped for the farewell may be overtaken by it, on another connection; there is one such.
-        let before = heard.asked.last_key_value().map_or("", |(_, last)| &last.payload);
-        let life = life(headers);
-        let dead = life < heard.life;
-        let overtaken = is_abort(before) && iteration + 1 == last && heard.overtaken == 0 && !dead;
+        let before = self.asked.last_key_value().map_or("", |(_, last)| &last.payload);
+        let dead = life < self.life;
+        let overtaken = is_abort(before) && iteration + 1 == last && self.overtaken == 0 && !dead;
         if !next.contains(&iteration) && (iteration != last || last == 0) && !overtaken && !dead {
             faults
                 .keys_out_of_order
                 .push(format!("life {life}, {id}/{iteration} after {last}: {payload} after {before}"));
         }
-        heard.overtaken += u64::from(overtaken);
-        heard.from_the_dead += u64::from(dead);
-        heard.life = heard.life.max(life);
-        heard.over |= abort || plan.is_over(iteration);
-        let asked = heard.asked.entry(iteration).or_insert(Asked { payload: payload.to_owned(), reply, times: 0 });
-        asked.times += 1;
-        if asked.payload != payload {
-            faults.payloads_that_differed.push(format!("{id}/{iteration}: {} became {payload}", asked.payload));
-        }
-        asked.reply.clone()
-    }
-}
-
-impl Bench {
-    pub async fn open(judge: &Arc<Judge>, address: SocketAddr) -> Self {
-        Self::serving(Router::new().route("/step", post(step)).with_state(Arc::clone(judge)), address).await
+        self.overtaken += u64::from(overtaken);
+        self.from_the_dead += u64::from(dead);
+        self.life = self.life.max(life);
     }
 
-    pub async fn serving(router: Router, address: SocketAddr) -> Self {
-        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let stop = CancellationToken::new();
-        let patience = Patience { header: Duration::from_mins(1), grace: Duration::ZERO };
-        let serving = tokio::spawn(serve(listener, router, stop.clone(), patience));
-        Self { address, stop, serving: Some(serving) }
-    }
-
-    /// Cuts all connections and leaves the socket.
-    pub async fn close(mut self) {
-        self.stop.cancel();
-        if let Some(serving) = self.serving.take() {
-            serving.await.unwrap();
-        }
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        self.stop.cancel();
+    /// Whether these are the task's iterations before this one, as they were asked and answered.
+    fn is_history(&self, history: &[Exchange], iteration: u64) -> bool {
+        let told = history.iter().map(|exchange| (exchange.agent_input.get(), exchange.mcp_reply.get()));
+        let known = self.asked.range(..iteration).map(|(_, asked)| (asked.payload.as_str(), asked.reply.as_str()));
+        told.eq(known)
     }
 }
 
@@ -162,17 +175,6 @@ fn life(headers: &HeaderMap) -> u64 {
     bearer.and_then(|life| life.parse().ok()).unwrap()
 }
 
-fn is_abort(payload: &str) -> bool {
+pub fn is_abort(payload: &str) -> bool {
     payload.starts_with("{\"event\":\"agent_abort\"")
-}
-
-async fn step(State(judge): State<Arc<Judge>>, headers: HeaderMap, body: String) -> String {
-    let body: Body = serde_json::from_str(&body).unwrap();
-    let reply = judge.answer(&headers, &body);
-    // The answer stands before it is sent: a question that comes again while the first one waits gets the same.
-    let thinking = fastrand::u64(0..=judge.slowness);
-    if thinking > 0 {
-        tokio::time::sleep(Duration::from_millis(thinking)).await;
-    }
-    reply
 }

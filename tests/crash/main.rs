@@ -1,10 +1,12 @@
 //! What a service leaves behind that is killed again and again, and what one does whose disk, database or brain fails.
 //!
 //! ```text
-//!  plan ── what each task's brain will say, and what must come of it: known beforehand, from the task's number alone
-//!  judge ── the brain: follows the plan; compares every step with what it was asked before
-//!  storm ── clients that submit, cancel, delete and read all the while, and the lives and deaths of the service
-//!  audit ── at the end everything over HTTP, on disk and in the brain's memory is held against each other
+//!  plan (steps, trouble) ── what each task's brain will say, and what must come of it: known beforehand, from the task's
+//!    number alone
+//!  judge (bench) ── the brain: follows the plan; compares every step with what it was asked before
+//!  storm (book, clients) ── clients that submit, cancel, delete and read all the while, and the lives and deaths of the
+//!    service
+//!  audit (effects, table) ── at the end everything over HTTP, on disk and in the brain's memory is held against each other
 //! ```
 //!
 //! `CODEX_AGENT_KILLS=500` kills that often; `CODEX_AGENT_SEED=…` repeats a run's choices (its moments are the machine's).
@@ -16,11 +18,18 @@
 mod common;
 
 mod audit;
+mod bench;
+mod book;
+mod clients;
 mod disk;
+mod effects;
 mod judge;
 mod kills;
 mod outages;
 mod plan;
 mod points;
 mod race;
+mod steps;
 mod storm;
+mod table;
+mod trouble;

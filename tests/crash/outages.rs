@@ -2,8 +2,8 @@
 
 use sqlx::{ConnectOptions, Connection, Executor};
 
+use crate::bench::Bench;
 use crate::common::eventually;
-use crate::judge::Bench;
 use crate::storm::Storm;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,8 +10,8 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+use crate::bench::Bench;
 use crate::common::{Service, send};
-use crate::judge::Bench;
 
 const RACES: usize = 1000;
 
