@@ -10,6 +10,10 @@ const KILLS: u32 = 30;
 /// Stops by SIGTERM.
 const STOPS: u32 = 8;
 
+/// Standstills by SIGSTOP, and the longest in milliseconds: some are beyond the lease, but nobody is there to take over.
+const STANDSTILLS: u32 = 6;
+const STANDSTILL: u64 = 1200;
+
 /// The longest life, in milliseconds: the first tasks have ended by then, and others are at every stage.
 const LIFE: u64 = 400;
 
@@ -52,5 +56,17 @@ async fn a_service_that_is_asked_to_stop_under_load_ends_well_each_time_and_no_a
         assert_eq!(code, Some(0), "seed {}", storm.seed);
     }
     let service = storm.start(&[]).await;
+    storm.settle_with(&service, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_stands_still_for_a_while_goes_on_as_if_nothing_had_been() {
+    let storm = Storm::begin(30).await;
+    let service = storm.start(&[("LEASE", "1")]).await;
+    for _ in 0..STANDSTILLS {
+        storm.busy(3).await;
+        storm.stands_still(&service, Duration::from_millis(fastrand::u64(0..STANDSTILL))).await;
+    }
+    storm.busy(3).await;
     storm.settle_with(&service, 1).await;
 }

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
@@ -102,6 +104,32 @@ impl Storm {
             self.book.tasks().len() >= tasks + more && self.judge.questions() >= asked + more as u64
         })
         .await;
+    }
+
+    /// Returns when that many more tasks than now have ended, however long it takes as long as some do.
+    pub async fn ended(&self, more: usize) {
+        let goal = self.book.ended() + more;
+        while self.book.ended() < goal {
+            let next = goal.min(self.book.ended() + 50);
+            eventually("tasks end", async || self.book.ended() >= next).await;
+        }
+    }
+
+    /// Lets all tasks end; there are no new ones, and no other calls, until the clients go on.
+    pub async fn rest(&self) {
+        self.book.rest(true);
+        eventually("all tasks have ended", async || self.book.ended() == self.book.tasks().len()).await;
+    }
+
+    pub fn go_on(&self) {
+        self.book.rest(false);
+    }
+
+    /// The service is not let run for so long.
+    pub async fn stands_still(&self, service: &Service, time: Duration) {
+        service.signal(Signal::STOP);
+        tokio::time::sleep(time).await;
+        service.signal(Signal::CONT);
     }
 
     /// Lets the clients end, then all tasks, and holds everything against each other.
