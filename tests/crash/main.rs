@@ -6,10 +6,12 @@
 //!  judge (bench) ── the brain: follows the plan; compares every step with what it was asked before
 //!  storm (book, clients) ── clients that submit, cancel, delete and read all the while, and the lives and deaths of the
 //!    service
+//!  watch ── what a life takes of the machine
 //!  audit (effects, table) ── at the end everything over HTTP, on disk and in the brain's memory is held against each other
 //! ```
 //!
-//! `CODEX_AGENT_KILLS=500` kills that often; `CODEX_AGENT_SEED=…` repeats a run's choices (its moments are the machine's).
+//! `CODEX_AGENT_KILLS=500` kills that often, `CODEX_AGENT_SOAK=50000` runs so many tasks through 21 lives;
+//! `CODEX_AGENT_SEED=…` repeats a run's choices (its moments are the machine's).
 #![expect(clippy::unwrap_used, reason = "a test fails aloud")]
 #![expect(clippy::disallowed_methods, reason = "a harness reads its variables and starts what it needs")]
 
@@ -29,7 +31,9 @@ mod outages;
 mod plan;
 mod points;
 mod race;
+mod soak;
 mod steps;
 mod storm;
 mod table;
 mod trouble;
+mod watch;
