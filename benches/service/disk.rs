@@ -40,7 +40,7 @@ pub async fn rates() -> Vec<Row> {
 async fn submissions() -> (f64, f64) {
     // One task is taken up and waits for ever; the others stay in the queue.
     let brain = Brain::start(Script::Silence);
-    let home = load::kept_home();
+    let home = load::home();
     let service = load::service(home.clone(), &brain.url, &[("MAX_RUNNING", "1")]).await;
     let before = syncs(home.path());
     let started = Instant::now();
@@ -62,7 +62,7 @@ async fn no_ops() -> (f64, f64) {
 
 /// So many tasks, from the first request to the last end; `what` is counted.
 async fn run(brain: &Brain, tasks: usize, iterations: u32, what: usize) -> (f64, f64) {
-    let home = load::kept_home();
+    let home = load::home();
     let service = load::service(home.clone(), &brain.url, &[]).await;
     let mut watch = Watch::open(&home).await;
     let before = syncs(home.path());

@@ -17,7 +17,7 @@ pub async fn processor_time() -> Vec<Row> {
     let brain = Brain::start(Script::Reads(READS, Duration::ZERO));
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
-        let home = load::kept_home();
+        let home = load::home();
         let floor = bare::microseconds(&brain.url, &home.code(), TASKS, READS + 1);
         let service = load::service(home.clone(), &brain.url, &[("MAX_RUNNING", "64")]).await;
         let mut watch = Watch::open(&home).await;

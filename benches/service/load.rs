@@ -27,27 +27,6 @@ pub fn home() -> Home {
     home
 }
 
-thread_local! {
-    static KEPT: std::cell::RefCell<Vec<Home>> = const { std::cell::RefCell::new(Vec::new()) };
-}
-
-/// Removes homes that were kept, in the end.
-pub struct Kept;
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        KEPT.take();
-    }
-}
-
-/// A home that stays until the end of the bench. Where a file system has no journal, ext4 looks at each inode that was removed
-/// in the last minutes before it makes a file: what one round removes would be half of the next one's time.
-pub fn kept_home() -> Home {
-    let home = home();
-    KEPT.with_borrow_mut(|kept| kept.push(home.clone()));
-    home
-}
-
 /// A service on a home; what every round needs stands in the variables already.
 pub async fn service(home: Home, brain: &str, variables: &[(&str, &str)]) -> Service {
     let mut all = vec![("MAX_ITERATIONS_LIMIT", "100000"), ("MAX_QUEUED", "1000000"), ("MCP_TIMEOUT", "3600")];

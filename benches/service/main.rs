@@ -32,6 +32,7 @@ mod memory;
 #[path = "../parts/mod.rs"]
 mod parts;
 mod peers;
+mod place;
 mod retention;
 mod scale;
 mod table;
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
         chosen => {
             // The load is made by one thread, so that one of two cores is left to the service.
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let _kept = load::Kept;
+            let _place = place::apart();
             return runtime.block_on(async {
                 // Interrupted, it still ends what it has started and removes what it has written.
                 tokio::select! {

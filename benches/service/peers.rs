@@ -29,7 +29,7 @@ const SIDE_BY_SIDE: usize = 2;
 const PATIENCE: Duration = Duration::from_mins(1);
 
 pub async fn throughput() -> Vec<Row> {
-    let tools = load::kept_home();
+    let tools = load::home();
     let python = match python(tools.path()) {
         Ok(python) => python,
         Err(reason) => {
@@ -76,7 +76,7 @@ fn python(dir: &Path) -> Result<PathBuf, String> {
 }
 
 async fn of_ours(brain: &str) -> f64 {
-    let home = load::kept_home();
+    let home = load::home();
     let service = load::service(home.clone(), brain, &[]).await;
     let mut watch = Watch::open(&home).await;
     let started = Instant::now();
@@ -88,7 +88,7 @@ async fn of_ours(brain: &str) -> f64 {
 }
 
 async fn of_the_peer(python: &Path, brain: &str) -> f64 {
-    let home = load::kept_home();
+    let home = load::home();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/service");
     let mut command = Command::new(python);
@@ -118,7 +118,7 @@ async fn of_the_peer(python: &Path, brain: &str) -> f64 {
 }
 
 fn of_the_notes(python: &Path, brain: &str) -> f64 {
-    let home = load::kept_home();
+    let home = load::home();
     let program = agent(&home);
     let started = Instant::now();
     let mut running = Vec::new();

@@ -83,10 +83,9 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         let mut tasks = self.changes.tasks();
-        // Ours is the last reference if nobody else subscribed meanwhile; that cannot happen under the lock.
-        if Arc::strong_count(&self.bell) == 1
-            && tasks.get(&self.id).is_some_and(|weak| weak.ptr_eq(&Arc::downgrade(&self.bell)))
-        {
+        // Under the lock: of two who leave at the same moment the later one sees that nobody is left.
+        drop(std::mem::take(&mut self.bell));
+        if tasks.get(&self.id).is_some_and(|bell| bell.strong_count() == 0) {
             tasks.remove(&self.id);
         }
     }
@@ -94,6 +93,8 @@ impl Drop for Subscription {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[tokio::test]
@@ -112,6 +113,26 @@ mod tests {
         drop(one);
         assert_eq!(changes.tasks().len(), 1);
         drop(two);
+        assert!(changes.tasks().is_empty());
+    }
+
+    #[test]
+    fn nothing_is_kept_when_two_leave_at_the_same_moment() {
+        let (changes, here) = (Changes::default(), AtomicUsize::new(0));
+        let come_and_go = || {
+            for round in 1..=2000 {
+                let waiting = changes.subscribe(&format!("t{round}").parse().unwrap());
+                here.fetch_add(1, Ordering::SeqCst);
+                while here.load(Ordering::SeqCst) < 2 * round {
+                    std::hint::spin_loop();
+                }
+                drop(waiting);
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(come_and_go);
+            scope.spawn(come_and_go);
+        });
         assert!(changes.tasks().is_empty());
     }
 }
