@@ -70,7 +70,7 @@ fn one_that_stood_still_writes_nothing_any_more() {
     let now = Timestamp::from_millis(0);
     let refused = |done: Result<(), StoreError>| assert!(matches!(done, Err(StoreError::Displaced)), "{done:?}");
     refused(first.block_on(frozen.recover(5, now)).map(|_| ()));
-    refused(first.block_on(frozen.mark_filed(vec!["t".parse().unwrap()])).map(|_| ()));
+    refused(first.block_on(frozen.mark_filed(vec![("t".parse().unwrap(), now)])).map(|_| ()));
     refused(first.block_on(frozen.hold()));
     first.block_on(frozen.displaced());
     // Nor does it take the lease from the other when it ends.

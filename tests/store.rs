@@ -259,8 +259,11 @@ async fn an_ended_task_is_unfiled_until_its_files_are_known_to_be_complete() {
     store.record(fence, end()).await.unwrap();
     assert_eq!(store.unfiled(10).await.unwrap(), [id("ended")]);
     let before = store.task(&id("ended")).await.unwrap().unwrap().revision;
-    let filed = vec![id("gone"), id("ended"), id("waiting")];
-    assert_eq!(store.mark_filed(filed).await.unwrap(), [id("gone"), id("waiting")]);
+    // Another life of that name has not ended.
+    assert_eq!(store.mark_filed(vec![(id("ended"), at(0))]).await.unwrap(), []);
+    assert_eq!(store.unfiled(10).await.unwrap(), [id("ended")]);
+    let filed = ["gone", "ended", "waiting"].map(|name| (id(name), at(1)));
+    assert_eq!(store.mark_filed(filed.into()).await.unwrap(), [id("gone")]);
     assert_eq!(store.unfiled(10).await.unwrap(), []);
     assert_eq!(store.task(&id("ended")).await.unwrap().unwrap().revision, before);
 }
@@ -361,7 +364,7 @@ async fn only_what_ended_long_ago_and_is_filed_expires() {
             store.record(fence, Step { now, ..end() }).await.unwrap();
         }
         if name != "unfiled" {
-            store.mark_filed(vec![id(name)]).await.unwrap();
+            store.mark_filed(vec![(id(name), at(1))]).await.unwrap();
         }
     }
     assert_eq!(store.expired(at(100), 10).await.unwrap(), [id("old")]);

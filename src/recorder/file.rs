@@ -2,23 +2,30 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::kill_point::{kill_point, kill_point_after};
 
-/// Appends `text` if the file is exactly `start` bytes long; whether it was. What comes first begins the file, whatever was
-/// there under that name. An error half-way leaves a longer or shorter file, which the next call finds.
+/// Appends `text` if the file is exactly `start` bytes long; whether it was. An error half-way leaves a longer or shorter
+/// file, which the next call finds.
 pub(super) fn append(path: &Path, start: u64, text: &str) -> io::Result<bool> {
     let mut file = made(path, |path| OpenOptions::new().append(true).create(true).open(path))?;
-    let length = file.metadata()?.len();
-    if start == 0 && length > 0 {
-        file.set_len(0)?;
-    } else if length != start {
+    if file.metadata()?.len() != start {
         return Ok(false);
     }
     kill_point_after("line-torn", || file.write_all(&text.as_bytes()[..text.len() / 2]));
     file.write_all(text.as_bytes())?;
     Ok(true)
+}
+
+/// Whether the file has `text` there.
+pub(super) fn holds(path: &Path, start: u64, text: &str) -> io::Result<bool> {
+    let mut found = vec![0; text.len()];
+    match File::open(path)?.read_exact_at(&mut found, start) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        read => read.map(|()| found == text.as_bytes()),
+    }
 }
 
 /// The file's length; 0 if there is none.

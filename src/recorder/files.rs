@@ -7,9 +7,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{RecordError, file};
-use crate::domain::TaskId;
+use crate::domain::{TaskId, Timestamp};
 use crate::kill_point::kill_point;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, StoredLine};
 
 /// Lines read from the store at a time while a file is repaired.
 const LINES: u32 = 64;
@@ -19,9 +19,26 @@ const BATCH: usize = 64;
 
 /// What there is to do.
 pub(super) enum Job {
-    Append { id: TaskId, line: Arc<str>, end: u64 },
-    Refresh { id: TaskId, end: u64, meta: String, ended: bool },
-    Wish { id: TaskId, wish: Wish, answer: oneshot::Sender<Result<(), RecordError>> },
+    Begin {
+        id: TaskId,
+    },
+    Append {
+        id: TaskId,
+        line: Arc<str>,
+        end: u64,
+    },
+    /// `life`: when the task was accepted, if it has ended. Another one may have got its name since.
+    Refresh {
+        id: TaskId,
+        end: u64,
+        meta: String,
+        life: Option<Timestamp>,
+    },
+    Wish {
+        id: TaskId,
+        wish: Wish,
+        answer: oneshot::Sender<Result<(), RecordError>>,
+    },
     Close,
 }
 
@@ -54,16 +71,15 @@ impl Files {
         while self.runtime.block_on(jobs.recv_many(&mut batch, BATCH)) > 0 {
             for job in batch.drain(..) {
                 match job {
+                    Job::Begin { id } => behind(&id, self.begin(&id)),
                     Job::Append { id, line, end } => behind(&id, self.append(&id, &line, end)),
-                    Job::Refresh { id, end, meta, ended } => {
-                        let refreshed = self.refresh(&id, end, &meta);
-                        if refreshed.is_ok() && ended {
+                    Job::Refresh { id, end, meta, life } => match (self.refresh(&id, end, &meta), life) {
+                        (Ok(()), Some(life)) => {
                             kill_point("meta-written");
-                            complete.push(id);
-                        } else {
-                            behind(&id, refreshed);
+                            complete.push((id, life));
                         }
-                    }
+                        (refreshed, _) => behind(&id, refreshed),
+                    },
                     // Nobody there any more: it is done all the same.
                     Job::Wish { id, wish, answer } => drop(answer.send(self.grant(&id, &wish))),
                     Job::Close => jobs.close(),
@@ -76,7 +92,7 @@ impl Files {
     }
 
     /// Tasks that have been deleted meanwhile have no files, whoever came last.
-    fn mark_filed(&self, complete: Vec<TaskId>) {
+    fn mark_filed(&self, complete: Vec<(TaskId, Timestamp)>) {
         match self.wait(self.store.mark_filed(complete)) {
             Ok(deleted) => {
                 for id in deleted {
@@ -90,12 +106,32 @@ impl Files {
         }
     }
 
+    /// What is there before the first line is an earlier life's of this name.
+    fn begin(&self, id: &TaskId) -> Result<(), RecordError> {
+        let path = record(&self.dir, id);
+        let failed = |source| RecordError::File { path: path.clone(), source };
+        if file::len(&path).map_err(failed)? > 0 {
+            self.hold()?;
+            file::truncate(&path, 0).map_err(failed)?;
+        }
+        Ok(())
+    }
+
     fn append(&self, id: &TaskId, line: &str, end: u64) -> Result<(), RecordError> {
         let start = end.saturating_sub(line.len() as u64);
         self.hold()?;
         let path = record(&self.dir, id);
-        if file::append(&path, start, line).map_err(|source| RecordError::File { path, source })? {
+        let failed = |source| RecordError::File { path: path.clone(), source };
+        if file::append(&path, start, line).map_err(failed)? {
             return Ok(());
+        }
+        // Whoever reads may have come first: then it is there already.
+        if file::holds(&path, start, line).map_err(failed)? {
+            return Ok(());
+        }
+        if file::len(&path).map_err(failed)? > start {
+            // The work of somebody else.
+            file::truncate(&path, start).map_err(failed)?;
         }
         self.bring_to(id, end)
     }
@@ -137,7 +173,7 @@ impl Files {
         // A worker that stood still may find the file in another's hands.
         self.hold()?;
         // A task without lines (it has just been deleted) gets no file.
-        let mut lines = self.wait(self.store.lines(id, have, LINES))?;
+        let mut lines = self.lines(id, have, end)?;
         if lines.is_empty() && length == 0 {
             return Ok(());
         }
@@ -149,9 +185,16 @@ impl Files {
             if !file::append(&path, start, &text).map_err(failed)? {
                 return Err(failed(std::io::Error::other("somebody else is writing to this file")));
             }
-            lines = self.wait(self.store.lines(id, have, LINES))?;
+            lines = self.lines(id, have, end)?;
         }
         Ok(())
+    }
+
+    /// The next lines, no further than `end`: the task may have come further, and those lines are still to be appended.
+    fn lines(&self, id: &TaskId, from: u64, end: u64) -> Result<Vec<StoredLine>, StoreError> {
+        let mut lines = self.wait(self.store.lines(id, from, LINES))?;
+        lines.retain(|line| line.end <= end);
+        Ok(lines)
     }
 
     /// The last line boundary at or before `offset`.

@@ -1,7 +1,7 @@
 //! The JSONL records on disk: `{task_id}.jsonl`, and `{task_id}.meta.json` beside it.
 //!
 //! ```text
-//!  run ── append, refresh ─────────────┐  a short queue   one thread
+//!  run ── begin, append, refresh ──────┐  a short queue   one thread
 //!  http ── catch_up, remove ───────────┴────────────────► files ◄── what the store has and a file has not
 //! ```
 //!
@@ -31,8 +31,8 @@ use crate::domain::{Task, TaskId};
 use crate::kill_point::kill_point;
 use crate::store::{Store, StoreError};
 
-/// What may wait for the thread: as many lines as tasks usually commit at a time. A line may be as long as a reply, so
-/// more of them would be much memory where the disk is slow; the runs wait then.
+/// What may wait for the thread, besides as much that it has in hand: as many lines as tasks usually commit at a time. A line
+/// may be as long as a payload and a reply, so more of them would be much memory where the disk is slow; the runs wait then.
 const QUEUE: usize = 64;
 
 /// Keeps the records of all tasks.
@@ -87,6 +87,16 @@ impl Recorder {
         files::record(&self.dir, id)
     }
 
+    /// Makes sure that no line of an earlier life of this name is taken for one of the task's, which has none yet.
+    pub async fn begin(&self, id: &TaskId) {
+        self.send(Job::Begin { id: id.clone() }).await;
+    }
+
+    /// Whether nothing waits for the thread.
+    pub fn is_idle(&self) -> bool {
+        self.jobs.capacity() == QUEUE
+    }
+
     /// Adds `line`, after which the record is `end` bytes long; it returns before that is done.
     pub async fn append(&self, id: &TaskId, line: Arc<str>, end: u64) {
         kill_point("reply-recorded");
@@ -96,8 +106,9 @@ impl Recorder {
     /// Brings both files of a task to what is known of it, and notes in the store that they are complete if it has ended;
     /// it returns before that is done. Only for whoever holds the task, or when nobody does: nobody else adds to it.
     pub async fn refresh(&self, task: &Task, meta: &Meta<'_>) {
-        let (id, end, meta, ended) = (task.id.clone(), task.log_bytes, meta.render(), task.has_ended());
-        self.send(Job::Refresh { id, end, meta, ended }).await;
+        let (id, end, meta) = (task.id.clone(), task.log_bytes, meta.render());
+        let life = task.has_ended().then_some(task.created_at);
+        self.send(Job::Refresh { id, end, meta, life }).await;
     }
 
     /// Makes the file at least as long as the store said it is; a file that is, is only looked at. The task may be

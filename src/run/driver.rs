@@ -109,6 +109,8 @@ impl Runner {
         }
         if task.iteration > 0 {
             self.refresh_of(task).await;
+        } else {
+            self.recorder.begin(&task.id).await;
         }
         let left = task.deadline.map(|deadline| {
             let started = task.started_at.unwrap_or(task.created_at);

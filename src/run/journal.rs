@@ -46,14 +46,27 @@ impl Runner {
         let step = Step { iteration, line, pending: write.pending, intent, usage, end: write.end, now };
         let record = || self.store.record(fence.clone(), step.clone());
         let recorded = until_available(&fence.id, "a step", halt, record).await?;
-        if let Some(line) = step.line {
-            self.recorder.append(&fence.id, line.text, recorded.log_bytes).await;
-        }
-        if let Some(task) = &recorded.ended {
-            kill_point("end-recorded");
-            self.refresh_of(task).await;
+        let file = async {
+            if let Some(line) = step.line {
+                self.recorder.append(&fence.id, line.text, recorded.log_bytes).await;
+            }
+            if let Some(task) = &recorded.ended {
+                kill_point("end-recorded");
+                self.refresh_of(task).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = file => {}
+            // The disk that records are on hangs, perhaps. The store has it all.
+            () = halt.cancelled() => {}
         }
         Ok(recorded)
+    }
+
+    /// Whether the files are as the store is, as far as is known here.
+    pub(crate) fn files_are_idle(&self) -> bool {
+        self.recorder.is_idle()
     }
 
     /// Brings both files of a task to what the store says of it. Only for whoever holds the task, or when nobody does.

@@ -21,6 +21,10 @@ impl Scheduler {
     /// Completes the files of tasks whose run could not: it crashed right after the end, the disk was full, or there was no
     /// run because they were cancelled while they waited.
     async fn file_ended(&self) {
+        if !self.runner.files_are_idle() {
+            // Perhaps it is these that wait there. At the next look.
+            return;
+        }
         for id in at_hand(self.store.unfiled(BATCH).await, "unfiled") {
             if !self.is_running(&id) && !self.drain.is_cancelled() {
                 self.runner.refresh(&id).await;

@@ -4,7 +4,7 @@
 //!  http ── submit, task, list, request_cancel, delete ─┐
 //!  scheduler ── recover, claim, cancel_requests, … ────┤► trait Store ─► sqlite
 //!  run ── record, hand_back ───────────────────────────┤      │
-//!  recorder ── lines ──────────────────────────────────┘      └─ changes: who waits for what
+//!  recorder ── lines, hold, mark_filed ────────────────┘      └─ changes: who waits for what
 //! ```
 //!
 //! Every method is a whole business step: when it returns, its effect is on disk, and when it fails, nothing of
@@ -57,8 +57,9 @@ pub trait Store: Send + Sync + 'static {
     async fn expired(&self, before: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError>;
     /// Ended tasks whose files are not known to be complete, the oldest first.
     async fn unfiled(&self, limit: u32) -> Result<Vec<TaskId>, StoreError>;
-    /// Notes that the files of ended tasks are complete; returns those that are not there, whose files nobody wants.
-    async fn mark_filed(&self, ids: Vec<TaskId>) -> Result<Vec<TaskId>, StoreError>;
+    /// Notes that the files of ended tasks are complete, of those that were accepted at these times: others may have got
+    /// their names. Returns the names that no task has, whose files nobody wants.
+    async fn mark_filed(&self, ended: Vec<(TaskId, Timestamp)>) -> Result<Vec<TaskId>, StoreError>;
     /// Deleted tasks whose files are not known to be gone.
     async fn removals(&self, limit: u32) -> Result<Vec<TaskId>, StoreError>;
     /// Notes that the files of a deleted task are gone.

@@ -60,8 +60,10 @@ pub(super) struct Line {
 pub(super) fn is_open(stream: &mut Stream) -> bool {
     let mut space = [MaybeUninit::uninit(); 1];
     let mut buffer = ReadBuf::uninit(&mut space);
-    // Nothing is to be heard on it. A byte would belong to no question.
-    Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), buffer.unfilled()).is_pending()
+    // Nothing is to be heard on it. A byte would belong to no question. However many have been looked at: tokio lets a task
+    // look at so many sockets at a time, and then says of any that there is nothing.
+    let look = std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, buffer.unfilled()));
+    pin!(tokio::task::coop::unconstrained(look)).poll(&mut Context::from_waker(Waker::noop())).is_pending()
 }
 
 impl Line {

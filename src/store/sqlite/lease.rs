@@ -36,6 +36,27 @@ pub(super) struct Lease {
     _lock: File,
 }
 
+/// Refuses a database that another service holds, before anything is changed in it: its tables may be made new by a later
+/// version than the one that works with them.
+pub(super) fn refuse_if_held(file: &Path) -> Result<(), StoreError> {
+    if !file.exists() {
+        return Ok(());
+    }
+    let db = super::connect(file)?;
+    let leases = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'lease'";
+    if !db.prepare(leases)?.exists([])? {
+        return Ok(());
+    }
+    let (former, moves) = former(&db)?;
+    let held = moves && lives(&lock_file(file, former)).map_err(StoreError::Lock)?;
+    if held { Err(StoreError::Held) } else { Ok(()) }
+}
+
+/// Who held it last, and whether its lease still runs.
+fn former(db: &Connection) -> rusqlite::Result<(i64, bool)> {
+    db.query_row(&format!("SELECT epoch, until > {NOW} FROM lease"), [], |row| Ok((row.get(0)?, row.get(1)?)))
+}
+
 impl Lease {
     /// Takes the database, if nobody holds it who moves.
     pub(super) fn take(db: &mut Connection, file: &Path, term: Duration) -> Result<Self, StoreError> {
@@ -43,8 +64,7 @@ impl Lease {
         let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // Read before the term begins: it must not seem longer here than it is to others.
         let renewed = Instant::now();
-        let sql = format!("SELECT epoch, until > {NOW} FROM lease");
-        let (former, moves): (i64, bool) = transaction.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let (former, moves) = former(&transaction)?;
         if moves && lives(&lock_file(file, former)).map_err(StoreError::Lock)? {
             return Err(StoreError::Held);
         }
@@ -124,4 +144,25 @@ fn lives(lock: &Path) -> io::Result<bool> {
 
 fn time(duration: Duration) -> i64 {
     super::row::signed(millis(duration))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SqliteStore;
+    use super::*;
+
+    #[tokio::test]
+    async fn tables_are_not_changed_under_a_service_of_an_earlier_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("test.db");
+        let db = super::super::connect(&file).unwrap();
+        db.execute_batch(include_str!("../../../migrations/sqlite/0001_tasks.sql")).unwrap();
+        db.execute_batch(include_str!("../../../migrations/sqlite/0002_leases.sql")).unwrap();
+        db.execute("UPDATE lease SET epoch = 1, until = 9000000000000", []).unwrap();
+        let lock = File::create(lock_file(&file, 1)).unwrap();
+        lock.try_lock().unwrap();
+        let opened = SqliteStore::open(&file, Duration::from_secs(30)).await;
+        assert!(matches!(opened, Err(StoreError::Held)));
+        assert!(db.prepare("SELECT pending FROM tasks").is_ok());
+    }
 }

@@ -57,6 +57,8 @@ impl SqliteStore {
     /// never stands still for longer than `lease`.
     pub async fn open(file: &Path, lease: Duration) -> Result<Self, StoreError> {
         let opening = |error: sqlx::Error| StoreError::Open(error.into());
+        let asked = file.to_owned();
+        tokio::task::spawn_blocking(move || lease::refuse_if_held(&asked)).await.map_err(|_| StoreError::Closed)??;
         let mut migrating = options(file).create_if_missing(true).connect().await.map_err(opening)?;
         sqlx::migrate!("migrations/sqlite").run(&mut migrating).await.map_err(StoreError::Migrate)?;
         migrating.close().await.map_err(opening)?;
@@ -164,9 +166,9 @@ impl Store for SqliteStore {
         self.readers.read(move |db| read::unfiled(db, limit)).await
     }
 
-    async fn mark_filed(&self, ids: Vec<TaskId>) -> Result<Vec<TaskId>, StoreError> {
-        let apply: Apply<Vec<TaskId>, _> = |db, ids| write::mark_filed(db, ids);
-        self.writer.write(ids, apply, |_, _, _| {}).await
+    async fn mark_filed(&self, ended: Vec<(TaskId, Timestamp)>) -> Result<Vec<TaskId>, StoreError> {
+        let apply: Apply<Vec<(TaskId, Timestamp)>, _> = |db, ended| write::mark_filed(db, ended);
+        self.writer.write(ended, apply, |_, _, _| {}).await
     }
 
     async fn removals(&self, limit: u32) -> Result<Vec<TaskId>, StoreError> {

@@ -14,14 +14,14 @@ const READERS: usize = 4;
 /// A few connections, each used by one read at a time, off the async threads.
 pub(super) struct Readers {
     idle: Arc<Mutex<Vec<Connection>>>,
-    free: Semaphore,
+    free: Arc<Semaphore>,
 }
 
 impl Readers {
     /// Opens a file that has its tables.
     pub(super) fn open(file: &Path) -> rusqlite::Result<Self> {
         let idle = (0..READERS).map(|_| connect(file)).collect::<Result<_, _>>()?;
-        Ok(Self { idle: Arc::new(Mutex::new(idle)), free: Semaphore::new(READERS) })
+        Ok(Self { idle: Arc::new(Mutex::new(idle)), free: Arc::new(Semaphore::new(READERS)) })
     }
 
     /// Asks the tables. A question that was begun is answered even if the caller has gone.
@@ -30,12 +30,16 @@ impl Readers {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        let _free = self.free.acquire().await.map_err(|_| StoreError::Closed)?;
+        let free = Arc::clone(&self.free).acquire_owned().await.map_err(|_| StoreError::Closed)?;
         let idle = Arc::clone(&self.idle);
         let asked = tokio::task::spawn_blocking(move || {
             let db = lock(&idle).pop().ok_or(StoreError::Closed)?;
             let answer = ask(&db);
-            lock(&idle).push(db);
+            if !free.semaphore().is_closed() {
+                lock(&idle).push(db);
+            }
+            // Only now: whoever gets it finds a connection.
+            drop(free);
             answer
         });
         asked.await.map_err(|_| StoreError::Closed)?
@@ -58,4 +62,34 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
     let db = Connection::open_with_flags(file, flags)?;
     db.busy_timeout(super::BUSY_TIMEOUT)?;
     Ok(db)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_who_stops_waiting_takes_no_connection_from_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("test.db");
+        Connection::open(&file).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
+        let readers = Readers::open(&file).unwrap();
+        let (go, slow) = mpsc::channel::<()>();
+        let slow = Arc::new(Mutex::new(slow));
+        for _ in 0..READERS {
+            let slow = Arc::clone(&slow);
+            let mut reading = Box::pin(readers.read(move |_| {
+                slow.lock().unwrap().recv().unwrap();
+                Ok(())
+            }));
+            // Begun, and given up.
+            assert!(futures_util::poll!(&mut reading).is_pending());
+        }
+        let mut reading = Box::pin(readers.read(|_| Ok(())));
+        assert!(futures_util::poll!(&mut reading).is_pending());
+        (0..READERS).for_each(|_| go.send(()).unwrap());
+        reading.await.unwrap();
+    }
 }

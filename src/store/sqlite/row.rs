@@ -22,7 +22,7 @@ pub(super) const RETURNING_TASK: &str =
 /// To be followed by WHERE.
 pub(super) const SELECT_TASK: &str = concat!("SELECT ", columns!(), ", body FROM tasks t JOIN posted USING (seq) ");
 
-/// The lines of a task `t`, each with the payload that it leaves out; to be followed by WHERE.
+/// Lines `i`, each with the payload that it leaves out; to be followed by WHERE.
 pub(super) const SELECT_LINE: &str = "SELECT i.log_end, i.line, i.cut, before.next, i.next, i.next_tool_ms \
      FROM iterations i LEFT JOIN iterations before \
      ON before.seq = i.seq AND before.iteration = i.iteration - 1 AND i.cut IS NOT NULL ";

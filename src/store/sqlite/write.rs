@@ -301,13 +301,15 @@ pub(super) fn mark_removed(db: &Db, id: &TaskId) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Which of them are not there.
-pub(super) fn mark_filed(db: &Db, ids: &[TaskId]) -> Result<Vec<TaskId>, StoreError> {
+/// Which of the names no task has.
+pub(super) fn mark_filed(db: &Db, ended: &[(TaskId, Timestamp)]) -> Result<Vec<TaskId>, StoreError> {
     // No new revision: nothing that a user sees has changed.
-    let mut filed = db.prepare_cached("UPDATE tasks SET filed = 1 WHERE id = ? AND finished_at IS NOT NULL")?;
+    let sql = "UPDATE tasks SET filed = 1 WHERE id = ? AND created_at = ? AND finished_at IS NOT NULL";
+    let mut filed = db.prepare_cached(sql)?;
+    let mut named = db.prepare_cached("SELECT 1 FROM tasks WHERE id = ?")?;
     let mut missing = Vec::new();
-    for id in ids {
-        if filed.execute([id.as_str()])? == 0 {
+    for (id, life) in ended {
+        if filed.execute(params![id.as_str(), life.millis()])? == 0 && !named.exists([id.as_str()])? {
             missing.push(id.clone());
         }
     }
