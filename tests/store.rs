@@ -277,7 +277,7 @@ async fn only_an_ended_task_can_be_deleted_and_its_place_in_the_list_is_not_used
     let list = async |limit| store.list(ListQuery { limit, ..ListQuery::default() }).await.unwrap();
     let before = list(1).await.next.unwrap();
     store.request_cancel(&id("b"), at(5)).await.unwrap();
-    assert_eq!(store.delete(&id("b")).await.unwrap(), DeleteAnswer::Deleted);
+    assert_eq!(store.delete(&id("b")).await.unwrap(), DeleteAnswer::Deleted(at(1)));
     assert_eq!(store.delete(&id("b")).await.unwrap(), DeleteAnswer::Missing);
     submit(&store, "b").await;
     assert!(list(1).await.next.unwrap().0 > before.0);

@@ -1,5 +1,6 @@
 //! The thread that all records are written by: in order, so that nobody needs a lock.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,17 +18,21 @@ const LINES: u32 = 64;
 /// Done before the store is told which files are complete: so many share a commit.
 const BATCH: usize = 64;
 
+/// Removed tasks that are remembered: what may still come of them was on its way when the client saw the end.
+const REMOVED: usize = 64;
+
 /// What there is to do.
 pub(super) enum Job {
     Begin {
         id: TaskId,
     },
+    /// `life`: when the task was accepted, if it has ended. It may have been deleted since, and another have got its name.
     Append {
         id: TaskId,
         line: Arc<str>,
         end: u64,
+        life: Option<Timestamp>,
     },
-    /// `life`: when the task was accepted, if it has ended. Another one may have got its name since.
     Refresh {
         id: TaskId,
         end: u64,
@@ -45,7 +50,7 @@ pub(super) enum Job {
 /// What somebody waits for.
 pub(super) enum Wish {
     CatchUp(u64),
-    Remove,
+    Remove(Option<Timestamp>),
 }
 
 /// The files, and what they are written from.
@@ -54,6 +59,8 @@ pub(super) struct Files {
     store: Arc<dyn Store>,
     /// To wait for the store with.
     runtime: Handle,
+    /// Tasks whose files were removed last.
+    removed: VecDeque<(TaskId, Timestamp)>,
 }
 
 /// Where a task's record lies.
@@ -63,16 +70,17 @@ pub(super) fn record(dir: &Path, id: &TaskId) -> PathBuf {
 
 impl Files {
     pub(super) fn new(dir: PathBuf, store: Arc<dyn Store>, runtime: Handle) -> Self {
-        Self { dir, store, runtime }
+        Self { dir, store, runtime, removed: VecDeque::with_capacity(REMOVED) }
     }
 
-    pub(super) fn run(self, mut jobs: mpsc::Receiver<Job>) {
+    pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         let (mut batch, mut complete) = (Vec::with_capacity(BATCH), Vec::new());
         while self.runtime.block_on(jobs.recv_many(&mut batch, BATCH)) > 0 {
             for job in batch.drain(..) {
                 match job {
                     Job::Begin { id } => behind(&id, self.begin(&id)),
-                    Job::Append { id, line, end } => behind(&id, self.append(&id, &line, end)),
+                    Job::Append { id, life, .. } | Job::Refresh { id, life, .. } if self.is_removed(&id, life) => {}
+                    Job::Append { id, line, end, .. } => behind(&id, self.append(&id, &line, end)),
                     Job::Refresh { id, end, meta, life } => match (self.refresh(&id, end, &meta), life) {
                         (Ok(()), Some(life)) => {
                             kill_point("meta-written");
@@ -144,15 +152,26 @@ impl Files {
         file::replace(&path, meta).map_err(|source| RecordError::File { path, source })
     }
 
-    fn grant(&self, id: &TaskId, wish: &Wish) -> Result<(), RecordError> {
+    fn grant(&mut self, id: &TaskId, wish: &Wish) -> Result<(), RecordError> {
         match *wish {
             Wish::CatchUp(end) => {
                 let path = record(&self.dir, id);
                 let have = file::len(&path).map_err(|source| RecordError::File { path, source })?;
                 if have >= end { Ok(()) } else { self.bring_to(id, end) }
             }
-            Wish::Remove => self.remove(id),
+            Wish::Remove(life) => {
+                if let Some(life) = life {
+                    self.removed.truncate(REMOVED - 1);
+                    self.removed.push_front((id.clone(), life));
+                }
+                self.remove(id)
+            }
         }
+    }
+
+    /// Whether the task was deleted before its run had handed in the last of it.
+    fn is_removed(&self, id: &TaskId, life: Option<Timestamp>) -> bool {
+        life.is_some_and(|life| self.removed.iter().any(|(removed, of)| *of == life && removed == id))
     }
 
     fn bring_to(&self, id: &TaskId, end: u64) -> Result<(), RecordError> {

@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use meta::Meta;
 
 use self::files::{Files, Job, Wish};
-use crate::domain::{Task, TaskId};
+use crate::domain::{Task, TaskId, Timestamp};
 use crate::kill_point::kill_point;
 use crate::store::{Store, StoreError};
 
@@ -97,10 +97,12 @@ impl Recorder {
         self.jobs.capacity() == QUEUE
     }
 
-    /// Adds `line`, after which the record is `end` bytes long; it returns before that is done.
-    pub async fn append(&self, id: &TaskId, line: Arc<str>, end: u64) {
+    /// Adds `line`, after which the record is `end` bytes long; it returns before that is done. `ended`: the task, if this is
+    /// its last line.
+    pub async fn append(&self, id: &TaskId, line: Arc<str>, end: u64, ended: Option<&Task>) {
         kill_point("reply-recorded");
-        self.send(Job::Append { id: id.clone(), line, end }).await;
+        let ended = ended.map(|task| task.created_at);
+        self.send(Job::Append { id: id.clone(), line, end, life: ended }).await;
     }
 
     /// Brings both files of a task to what is known of it, and notes in the store that they are complete if it has ended;
@@ -117,9 +119,10 @@ impl Recorder {
         self.ask(id, Wish::CatchUp(end)).await
     }
 
-    /// Removes both files; it is no error if they are gone already.
-    pub async fn remove(&self, id: &TaskId) -> Result<(), RecordError> {
-        self.ask(id, Wish::Remove).await
+    /// Removes both files; it is no error if they are gone already. With the time when the deleted task was accepted, what a
+    /// run that is just ending has yet to write of it is not written any more.
+    pub async fn remove(&self, id: &TaskId, life: Option<Timestamp>) -> Result<(), RecordError> {
+        self.ask(id, Wish::Remove(life)).await
     }
 
     /// Does what is left to do, and ends.

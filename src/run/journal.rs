@@ -9,7 +9,7 @@ use crate::domain::{Exchange, Intent, Json, Line, Reply, Task, TaskId, millis};
 use crate::kill_point::kill_point;
 use crate::recorder::Meta;
 use crate::run::Write;
-use crate::store::{Fence, NewLine, Recorded, Step, StoreError};
+use crate::store::{DeleteAnswer, Fence, NewLine, Recorded, Step, StoreError};
 
 /// The pause before a write that failed is tried again; doubled each time up to the second one.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -48,7 +48,8 @@ impl Runner {
         let recorded = until_available(&fence.id, "a step", halt, record).await?;
         let file = async {
             if let Some(line) = step.line {
-                self.recorder.append(&fence.id, line.text, recorded.log_bytes).await;
+                let ended = recorded.ended.as_deref();
+                self.recorder.append(&fence.id, line.text, recorded.log_bytes, ended).await;
             }
             if let Some(task) = &recorded.ended {
                 kill_point("end-recorded");
@@ -74,7 +75,7 @@ impl Runner {
         let refreshed = match self.store.task(id).await {
             Ok(Some(task)) => return self.refresh_of(&task).await,
             // It has been deleted, perhaps just now.
-            Ok(None) => self.recorder.remove(id).await.map_err(RunError::from),
+            Ok(None) => self.recorder.remove(id, None).await.map_err(RunError::from),
             Err(error) => Err(error.into()),
         };
         if let Err(error) = refreshed {
@@ -89,8 +90,9 @@ impl Runner {
 
     /// Forgets an ended task with its files.
     pub(crate) async fn forget(&self, id: &TaskId) -> Result<(), RunError> {
-        self.store.delete(id).await?;
-        self.recorder.remove(id).await?;
+        if let DeleteAnswer::Deleted(life) = self.store.delete(id).await? {
+            self.recorder.remove(id, Some(life)).await?;
+        }
         Ok(())
     }
 
@@ -98,7 +100,7 @@ impl Runner {
     pub(crate) async fn clear_away(&self, id: &TaskId) -> Result<(), RunError> {
         // Files of another task that has got the name since are that one's.
         if self.store.task(id).await?.is_none() {
-            self.recorder.remove(id).await?;
+            self.recorder.remove(id, None).await?;
         }
         Ok(self.store.mark_removed(id).await?)
     }

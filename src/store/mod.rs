@@ -299,8 +299,8 @@ pub enum CancelAnswer {
 /// What became of a wish to delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeleteAnswer {
-    /// It is gone.
-    Deleted,
+    /// It is gone. It was the one that was accepted at this time.
+    Deleted(Timestamp),
     /// It has not ended.
     NotEnded(Status),
     /// No such task.

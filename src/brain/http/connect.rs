@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use hyper::Uri;
 use hyper::header::HeaderValue;
-use hyper::rt::{Read, Write};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
@@ -16,7 +15,7 @@ use rustls::ClientConfig;
 use rustls_platform_verifier::ConfigVerifierExt;
 use tower::{Service, ServiceExt};
 
-use super::exchange::Stream;
+use super::exchange::{Stream, Wire};
 use super::{SetupError, causes};
 
 /// A silent connection is asked this often whether the other side still lives: a step may wait for minutes, and a
@@ -78,7 +77,7 @@ impl Connector {
 fn dial<S>(service: S, to: &Uri) -> Dial
 where
     S: Service<Uri> + Clone + Send + Sync + 'static,
-    S::Response: Read + Write + Send + Unpin + 'static,
+    S::Response: Wire + 'static,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
     S::Future: Send,
 {

@@ -11,6 +11,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -20,6 +21,11 @@ use hyper::client::conn::http1::{self, Connection};
 use hyper::header::{HeaderValue, RETRY_AFTER};
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper::{Method, Request, StatusCode};
+use hyper_rustls::MaybeHttpsStream;
+use hyper_util::rt::TokioIo;
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+use tokio::net::TcpStream;
 
 use super::causes;
 
@@ -30,9 +36,30 @@ const FIRST: usize = 8 * 1024;
 pub(super) type Stream = Box<dyn Wire>;
 
 /// What a connection can do.
-pub(super) trait Wire: Read + Write + Send + Unpin {}
+pub(super) trait Wire: Read + Write + Socket + Send + Unpin {}
 
-impl<T: Read + Write + Send + Unpin> Wire for T {}
+impl<T: Read + Write + Socket + Send + Unpin> Wire for T {}
+
+/// What is below it.
+pub(super) trait Socket {
+    /// The socket, whatever is spoken on it.
+    fn socket(&self) -> BorrowedFd<'_>;
+}
+
+impl Socket for TokioIo<TcpStream> {
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.inner().as_fd()
+    }
+}
+
+impl<T: Socket> Socket for MaybeHttpsStream<T> {
+    fn socket(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Http(stream) => stream.socket(),
+            Self::Https(tls) => tls.inner().get_ref().0.inner().socket(),
+        }
+    }
+}
 
 /// What the brain said.
 pub(super) struct Answer {
@@ -58,12 +85,16 @@ pub(super) struct Line {
 
 /// Whether a connection that was kept can take another question: the brain may have closed it meanwhile.
 pub(super) fn is_open(stream: &mut Stream) -> bool {
+    // The kernel is asked: tokio knows of a socket only what it was told when it last waited, and of any after the first
+    // hundred or so that a task looks at it says that there is nothing.
+    let mut byte = [0; 1];
+    let (peek, now) = (RecvFlags::PEEK, RecvFlags::DONTWAIT);
+    // Nothing is to be heard on it. A byte would belong to no question, and what has no more bytes is closed.
+    let silent = rustix::net::recv(stream.socket(), &mut byte, peek | now).err() == Some(Errno::AGAIN);
+    // What has been read, and is kept by TLS.
     let mut space = [MaybeUninit::uninit(); 1];
     let mut buffer = ReadBuf::uninit(&mut space);
-    // Nothing is to be heard on it. A byte would belong to no question. However many have been looked at: tokio lets a task
-    // look at so many sockets at a time, and then says of any that there is nothing.
-    let look = std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, buffer.unfilled()));
-    pin!(tokio::task::coop::unconstrained(look)).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    silent && Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), buffer.unfilled()).is_pending()
 }
 
 impl Line {

@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
 
 use super::{TaskPath, named};
-use crate::domain::{Status, TaskId};
+use crate::domain::{Status, TaskId, Timestamp};
 use crate::http::Api;
 use crate::http::params::Params;
 use crate::http::problem::{Problem, Refusals};
@@ -28,10 +28,10 @@ pub(in crate::http) async fn delete(
     let id = named(path)?;
     Params::parse(&uri, &[])?;
     match api.store.delete(&id).await? {
-        DeleteAnswer::Deleted => {
+        DeleteAnswer::Deleted(life) => {
             kill_point("delete-committed");
             // If this breaks off, the store knows of it, and the scheduler does it.
-            remove_files(&api, &id).await?;
+            remove_files(&api, &id, life).await?;
             kill_point("delete-done");
             Ok(StatusCode::NO_CONTENT)
         }
@@ -40,8 +40,8 @@ pub(in crate::http) async fn delete(
     }
 }
 
-async fn remove_files(api: &Api, id: &TaskId) -> Result<(), Problem> {
-    api.recorder.remove(id).await.map_err(|error| {
+async fn remove_files(api: &Api, id: &TaskId, life: Timestamp) -> Result<(), Problem> {
+    api.recorder.remove(id, Some(life)).await.map_err(|error| {
         tracing::error!(task = %id, error = &error as &dyn std::error::Error, "files of a task cannot be removed");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the task's files cannot be removed")
     })

@@ -287,13 +287,13 @@ pub(super) fn request_cancel(db: &Db, id: &TaskId, now: Timestamp) -> Result<Can
 
 pub(super) fn delete(db: &Db, id: &TaskId) -> Result<DeleteAnswer, StoreError> {
     let Some(row) = by_id(db, id)? else { return Ok(DeleteAnswer::Missing) };
-    let state = row.task()?.state;
-    if state.outcome().is_none() {
-        return Ok(DeleteAnswer::NotEnded(state.status()));
+    let task = row.task()?;
+    if !task.has_ended() {
+        return Ok(DeleteAnswer::NotEnded(task.state.status()));
     }
     db.prepare_cached("DELETE FROM tasks WHERE seq = ?")?.execute([row.seq])?;
     db.prepare_cached("INSERT INTO removals (id) VALUES (?) ON CONFLICT DO NOTHING")?.execute([id.as_str()])?;
-    Ok(DeleteAnswer::Deleted)
+    Ok(DeleteAnswer::Deleted(task.created_at))
 }
 
 pub(super) fn mark_removed(db: &Db, id: &TaskId) -> Result<(), StoreError> {
