@@ -164,7 +164,9 @@ impl Files {
                     self.removed.truncate(REMOVED - 1);
                     self.removed.push_front((id.clone(), life));
                 }
-                self.remove(id)
+                // Another task that has got the name since writes its files here, too, before this or after it.
+                let named = self.wait(self.store.task(id))?;
+                if named.is_some() { Ok(()) } else { self.remove(id) }
             }
         }
     }

@@ -119,7 +119,7 @@ impl Recorder {
         self.ask(id, Wish::CatchUp(end)).await
     }
 
-    /// Removes both files; it is no error if they are gone already. With the time when the deleted task was accepted, what a
+    /// Removes both files, unless a task has that name; it is no error if they are gone already. With the time when the deleted task was accepted, what a
     /// run that is just ending has yet to write of it is not written any more.
     pub async fn remove(&self, id: &TaskId, life: Option<Timestamp>) -> Result<(), RecordError> {
         self.ask(id, Wish::Remove(life)).await
@@ -147,5 +147,44 @@ impl Recorder {
             // The store has what the files have not; the next start writes it.
             tracing::debug!("the recorder is closed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Json, SpecLimits, TaskSpec};
+    use crate::store::{NewTask, SqliteStore};
+
+    #[tokio::test]
+    async fn what_was_deleted_gets_no_files_again_and_who_has_its_name_keeps_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let lease = std::time::Duration::from_mins(10);
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir.path().join("test.db"), lease).await.unwrap());
+        let recorder = Recorder::open(dir.path(), Arc::clone(&store)).unwrap();
+        let (id, at) = ("t".parse::<TaskId>().unwrap(), Timestamp::from_millis);
+        let posted = Json::parse(r#"{"instruction":"x"}"#).unwrap();
+        let spec = TaskSpec::parse(posted, SpecLimits { default_iterations: 7, max_iterations: 200 }).unwrap();
+        let record = async || {
+            // It looks after all that was handed in before.
+            recorder.catch_up(&id, 0).await.unwrap();
+            std::fs::read_to_string(recorder.path(&id)).ok()
+        };
+
+        // Nobody has the name, and the last line of its first life comes late.
+        let mut ended = NewTask { id: id.clone(), idempotency_key: None, spec, now: at(1), max_queued: 9 };
+        recorder.append(&id, "one\n".into(), 4, None).await;
+        recorder.remove(&id, Some(at(1))).await.unwrap();
+        recorder.append(&id, "one\n".into(), 4, Some(&ended.task(at(1)))).await;
+        assert_eq!(record().await, None);
+
+        // It has got a second one before the files of the first are removed.
+        ended.now = at(2);
+        store.submit(ended.clone()).await.unwrap();
+        recorder.append(&id, "two\n".into(), 4, Some(&ended.task(at(2)))).await;
+        recorder.remove(&id, Some(at(1))).await.unwrap();
+        assert_eq!(record().await.as_deref(), Some("two\n"));
+        recorder.close().await;
+        store.close().await;
     }
 }

@@ -98,10 +98,7 @@ impl Runner {
 
     /// Removes what is left of a deleted task's files. Only when nobody holds the task: then nobody writes them again.
     pub(crate) async fn clear_away(&self, id: &TaskId) -> Result<(), RunError> {
-        // Files of another task that has got the name since are that one's.
-        if self.store.task(id).await?.is_none() {
-            self.recorder.remove(id, None).await?;
-        }
+        self.recorder.remove(id, None).await?;
         Ok(self.store.mark_removed(id).await?)
     }
 

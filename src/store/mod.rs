@@ -230,7 +230,7 @@ pub struct Recorded {
 
 impl NewTask {
     /// The task as it is when it has been accepted.
-    fn task(&self, created_at: Timestamp) -> Task {
+    pub(crate) fn task(&self, created_at: Timestamp) -> Task {
         Task {
             id: self.id.clone(),
             posted: self.spec.posted.clone(),
