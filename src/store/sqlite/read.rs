@@ -82,8 +82,12 @@ pub(super) fn lines(db: &Connection, id: &TaskId, from: u64, limit: u32) -> Resu
         "{SELECT_LINE} WHERE i.seq = (SELECT seq FROM tasks WHERE id = ?) AND i.log_end > ? ORDER BY i.iteration LIMIT ?"
     );
     let mut select = db.prepare_cached(&sql)?;
-    let rows = select.query_map(params![id.as_str(), signed(from), limit], line)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let mut rows = select.query(params![id.as_str(), signed(from), limit])?;
+    let mut lines = Vec::new();
+    while let Some(row) = rows.next()? {
+        lines.push(line(row, id.as_str())?);
+    }
+    Ok(lines)
 }
 
 pub(super) fn offset_after(db: &Connection, id: &TaskId, iteration: u32) -> Result<u64, StoreError> {

@@ -132,13 +132,20 @@ impl TaskRow {
     }
 }
 
-/// A line with the payload that its row leaves out.
-pub(super) fn line(row: &Row<'_>) -> rusqlite::Result<StoredLine> {
-    let (end, mut line, cut): (i64, String, Option<i64>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+/// A line of the task `id` with the payload that its row leaves out.
+pub(super) fn line(row: &Row<'_>, id: &str) -> Result<StoredLine, StoreError> {
+    let (end, mut line, cut): (i64, String, Option<u32>) = (row.get(0)?, row.get(1)?, row.get(2)?);
     if let Some(cut) = cut {
-        let payload = row.get_ref(3)?.as_str()?;
-        let place = usize::try_from(cut).ok().filter(|cut| line.is_char_boundary(*cut));
-        line.insert_str(place.ok_or(rusqlite::Error::IntegralValueOutOfRange(2, cut))?, payload);
+        let payload: Option<String> = row.get(3)?;
+        let bad = |detail: &str| StoreError::BadRow {
+            table: "iterations",
+            column: "cut",
+            id: id.to_owned(),
+            detail: format!("{cut}: {detail}"),
+        };
+        let payload = payload.ok_or_else(|| bad("the row before has no payload"))?;
+        let place = usize::try_from(cut).ok().filter(|place| line.is_char_boundary(*place));
+        line.insert_str(place.ok_or_else(|| bad("no place in the line"))?, &payload);
     }
     Ok(StoredLine { end: unsigned(end), line })
 }

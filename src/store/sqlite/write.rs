@@ -103,10 +103,11 @@ fn claimed_task(db: &Db, row: &TaskRow) -> Result<Claimed, StoreError> {
     // Most tasks have not begun yet.
     if task.iteration > 0 {
         let select = format!("{SELECT_LINE} WHERE i.seq = ? AND i.iteration = ?");
-        let last = |row: &Row<'_>| Ok((line(row)?.line, row.get(4)?, row.get(5)?));
-        let (text, next, tool_ms): (String, Option<String>, Option<i64>) =
-            db.prepare_cached(&select)?.query_row(params![row.seq, task.iteration], last)?;
-        last_line = Some(text);
+        let mut select = db.prepare_cached(&select)?;
+        let mut rows = select.query(params![row.seq, task.iteration])?;
+        let last = rows.next()?.ok_or_else(|| row.bad("iteration", &task.iteration))?;
+        let (next, tool_ms): (Option<String>, Option<i64>) = (last.get(4)?, last.get(5)?);
+        last_line = Some(line(last, task.id.as_str())?.line);
         if let Some(next) = next {
             let payload = Json::reread(&next).map_err(|error| row.bad("next", &error))?;
             pending = Some(Pending { payload, tool_ms: tool_ms.map(unsigned) });
