@@ -3,6 +3,7 @@
 //! A task and a brain's reply must reach the other side unchanged: 2^70, `1e-7`, key order, escapes. No
 //! parsed form keeps all of that, so the text itself is carried, and cloned by counting references.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -32,12 +33,11 @@ impl Json {
     /// Checks `text` and drops the white space between its tokens.
     pub fn parse(text: &str) -> Result<Self, JsonError> {
         let raw = serde_json::from_str::<&RawValue>(text).map_err(JsonError::Syntax)?;
-        let compact = compact(text)?;
-        if compact.len() == raw.get().len() {
-            // There was none to drop.
-            return Ok(Self(raw.to_owned().into()));
-        }
-        Ok(Self(RawValue::from_string(compact).map_err(JsonError::Syntax)?.into()))
+        let compact = match compact(raw.get())? {
+            Cow::Borrowed(_) => raw.to_owned(),
+            Cow::Owned(text) => RawValue::from_string(text).map_err(JsonError::Syntax)?,
+        };
+        Ok(Self(compact.into()))
     }
 
     /// Takes back what was written by this program, without a bound on its depth: a value that was just deep enough to
@@ -95,9 +95,9 @@ impl Serialize for Json {
     }
 }
 
-/// Copies valid JSON without the white space outside strings, and measures how deep it is.
-fn compact(text: &str) -> Result<String, JsonError> {
-    let (mut out, mut depth, mut in_string, mut escaped) = (String::with_capacity(text.len()), 0, false, false);
+/// Valid JSON without the white space outside strings, copied only where there is some; also measures how deep it is.
+fn compact(text: &str) -> Result<Cow<'_, str>, JsonError> {
+    let (mut out, mut depth, mut in_string, mut escaped) = (String::new(), 0, false, false);
     let mut kept_to = 0;
     for (at, byte) in text.bytes().enumerate() {
         if in_string {
@@ -118,8 +118,11 @@ fn compact(text: &str) -> Result<String, JsonError> {
             return Err(JsonError::Depth);
         }
     }
+    if kept_to == 0 {
+        return Ok(Cow::Borrowed(text));
+    }
     out.push_str(&text[kept_to..]);
-    Ok(out)
+    Ok(Cow::Owned(out))
 }
 
 #[cfg(test)]
