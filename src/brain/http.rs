@@ -5,6 +5,9 @@
 //!                           │
 //!                           └► exchange: the question goes out, the answer comes in
 //! ```
+//!
+//! Deliberately absent: redirects (a POST would become a GET, and the key could go elsewhere), HTTP/2, several questions on
+//! one connection, and compression.
 
 mod connect;
 mod exchange;

@@ -18,15 +18,19 @@ use tower::{Service, ServiceExt};
 use super::exchange::{Stream, Wire};
 use super::{SetupError, causes};
 
-/// A silent connection is asked this often whether the other side still lives: a step may wait for minutes, and a
-/// router on the way forgets what it does not hear of.
+/// A connection that has been silent for so long is asked whether the other side still lives: a step may wait for minutes,
+/// and a router on the way forgets what it does not hear of.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// So many questions without an answer are taken for an end.
-const KEEPALIVES: u32 = 3;
+/// How often it is asked again where no answer comes: one that is lost (ten thousand are asked at the same moment) is no end.
+const PROBE: Duration = Duration::from_secs(3);
 
-/// Bytes that nobody acknowledges for so long: the connection is broken.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+/// So many questions without an answer are taken for an end.
+const PROBES: u32 = 5;
+
+/// Bytes that nobody acknowledges for so long: the connection is broken. As long as all questions take: the kernel ends a
+/// silent connection after this time, too, however many it has asked.
+const UNACKNOWLEDGED: Duration = KEEPALIVE.saturating_add(PROBE.saturating_mul(PROBES));
 
 /// Makes connections to one brain.
 pub(super) struct Connector {
@@ -96,8 +100,8 @@ fn tcp() -> HttpConnector {
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_keepalive(Some(KEEPALIVE));
-    tcp.set_keepalive_interval(Some(KEEPALIVE));
-    tcp.set_keepalive_retries(Some(KEEPALIVES));
+    tcp.set_keepalive_interval(Some(PROBE));
+    tcp.set_keepalive_retries(Some(PROBES));
     tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
     tcp
 }
