@@ -85,6 +85,9 @@ pub enum StartError {
     /// The records.
     #[error("OUTPUT_DIR: {0}")]
     Record(#[from] RecordError),
+    /// A transport that is not built yet.
+    #[error("MCP_SERVER_URL: is not available in this version")]
+    NotYet,
     /// The client for the brain.
     #[error("MCP_SERVER_URL: {0}")]
     Brain(#[from] crate::brain::SetupError),
@@ -234,6 +237,7 @@ impl App {
 fn brain(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Brain>, StartError> {
     Ok(match &config.mcp_server_url {
         BrainUrl::Script => Arc::new(ScriptBrain),
+        BrainUrl::WebSocket(_) | BrainUrl::Grpc(_) | BrainUrl::OpenAi => return Err(StartError::NotYet),
         BrainUrl::Http(url) => {
             let settings = HttpSettings {
                 key: config.bearer()?,

@@ -15,14 +15,17 @@ use clap::{Args, FromArgMatches};
 use reqwest::Url;
 
 pub use self::error::ConfigError;
-use self::parse::{address, brain_url, bytes, count, database, days, many_bytes, retries, seconds};
+use self::parse::{
+    address, base_url, brain_url, bytes, count, database, days, many_bytes, retries, rounds, seconds, temperature,
+};
 use crate::sandbox::{Network, Requirement};
 
 /// The service's configuration. Every option is also a variable of the same name in capitals.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Configuration (flags over environment over .env)")]
 pub struct Config {
-    /// The brain: http://… or https://… (POST {url}/step), or script: (the task's own steps)
+    /// The brain: http(s)://…, ws(s)://… or grpc(s)://… (all with /step behind it), openai: (a model, see `OPENAI_BASE_URL`), or
+    /// script: (the task's own steps)
     #[arg(long, env = "MCP_SERVER_URL", default_value = "http://localhost:8000", hide_env_values = true, global = true, value_parser = brain_url)]
     pub mcp_server_url: BrainUrl,
 
@@ -130,17 +133,42 @@ pub struct Config {
     #[arg(long, env = "OUTPUT_DIR", default_value = "/app/output", global = true, value_name = "DIR")]
     pub output_dir: PathBuf,
 
-    /// Sent to the brain as its bearer token
+    /// Sent to the brain, or by openai: to the model's server, as a bearer token
     #[arg(long, env = "OPENAI_API_KEY", hide_env_values = true, global = true, value_name = "KEY")]
     pub openai_api_key: Option<String>,
 
-    /// The main model's id, told to the brain
+    /// Where openai: finds /chat/completions
+    #[arg(long, env = "OPENAI_BASE_URL", default_value = "https://api.openai.com/v1", hide_env_values = true, global = true, value_name = "URL", value_parser = base_url)]
+    pub openai_base_url: Url,
+
+    /// The main model's id: asked by openai:, told to any other brain
     #[arg(long, env = "OPENAI_FINETUNED_MODEL_ID", global = true, value_name = "MODEL")]
     pub openai_finetuned_model_id: Option<String>,
 
-    /// The critique model's id, told to the brain
+    /// The critique model's id: it reviews what openai: proposes; told to any other brain
     #[arg(long, env = "OPENAI_CRITIQUE_MODEL_ID", global = true, value_name = "MODEL")]
     pub openai_critique_model_id: Option<String>,
+
+    /// How many times the critique model may send a proposed action back, in one step of openai:
+    #[arg(long, env = "CRITIQUE_ROUNDS", default_value_t = 1, global = true, value_name = "N", value_parser = rounds)]
+    pub critique_rounds: u32,
+
+    /// The sampling temperature that openai: asks for [default: the server's own]
+    #[arg(long, env = "OPENAI_TEMPERATURE", global = true, value_name = "0…2", value_parser = temperature)]
+    pub openai_temperature: Option<f64>,
+
+    /// The seed that openai: asks for, where the server has one
+    #[arg(long, env = "OPENAI_SEED", global = true, value_name = "N", allow_hyphen_values = true)]
+    pub openai_seed: Option<i64>,
+
+    /// How many tokens the main model takes, prompt and answer together: openai: shortens old results before that
+    /// [default: unknown; they are shortened once the server has refused]
+    #[arg(long, env = "OPENAI_CONTEXT_TOKENS", global = true, value_name = "TOKENS", value_parser = count)]
+    pub openai_context_tokens: Option<u32>,
+
+    /// Where script: finds the records that a task wants replayed [default: `OUTPUT_DIR/finetuning_data`]
+    #[arg(long, env = "REPLAY_DIR", global = true, value_name = "DIR")]
+    pub replay_dir: Option<PathBuf>,
 
     /// Where to listen [default: 127.0.0.1:8080, for the brain 127.0.0.1:8000]
     #[arg(long, env = "LISTEN", global = true, value_name = "IP:PORT", value_parser = address)]
@@ -227,9 +255,15 @@ pub struct Config {
 /// Where the brain is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BrainUrl {
-    /// At the other end of a connection.
+    /// At the other end of a connection: a question, an answer.
     Http(Url),
-    /// In this process.
+    /// At the other end of one connection for all tasks.
+    WebSocket(Url),
+    /// The same, over HTTP/2.
+    Grpc(Url),
+    /// In this process: a model at `OPENAI_BASE_URL`.
+    OpenAi,
+    /// In this process: the task's own steps.
     Script,
 }
 

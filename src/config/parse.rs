@@ -55,13 +55,41 @@ pub(super) fn many_bytes(text: &str) -> Result<u64, String> {
 }
 
 pub(super) fn brain_url(text: &str) -> Result<BrainUrl, String> {
-    if text == "script:" {
-        return Ok(BrainUrl::Script);
-    }
-    let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
+    let url = Url::parse(text.trim()).map_err(|error| format!("is not a URL: {error}"))?;
+    let (has_host, inside) = (url.host_str().is_some_and(|host| !host.is_empty()), url.path().is_empty());
     match url.scheme() {
-        "http" | "https" if url.has_host() => Ok(BrainUrl::Http(url)),
-        other => Err(format!("{other}: is not available in this version; use http://, https:// or script:")),
+        "http" | "https" if has_host => Ok(BrainUrl::Http(url)),
+        "ws" | "wss" if has_host => Ok(BrainUrl::WebSocket(url)),
+        "grpc" | "grpcs" if has_host => Ok(BrainUrl::Grpc(url)),
+        "openai" if inside => Ok(BrainUrl::OpenAi),
+        "script" if inside => Ok(BrainUrl::Script),
+        "http" | "https" | "ws" | "wss" | "grpc" | "grpcs" => Err("has no host".to_owned()),
+        "openai" | "script" => Err(format!("nothing may stand behind {}:", url.scheme())),
+        other => {
+            Err(format!("{other}: is no way to a brain; use http(s)://, ws(s)://, grpc(s)://, openai: or script:"))
+        }
+    }
+}
+
+pub(super) fn base_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text.trim()).map_err(|error| format!("is not a URL: {error}"))?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        other => Err(format!("{other}: is not spoken here; it must be http:// or https://")),
+    }
+}
+
+pub(super) fn rounds(text: &str) -> Result<u32, String> {
+    match text.trim().parse() {
+        Ok(rounds @ 0..=10) => Ok(rounds),
+        _ => Err("must be a whole number from 0 to 10".to_owned()),
+    }
+}
+
+pub(super) fn temperature(text: &str) -> Result<f64, String> {
+    match text.trim().parse() {
+        Ok(temperature) if (0.0..=2.0).contains(&temperature) => Ok(temperature),
+        _ => Err("must be a number from 0 to 2".to_owned()),
     }
 }
 

@@ -92,6 +92,9 @@ pub struct Usage {
     pub prompt_tokens: u64,
     /// What came out.
     pub completion_tokens: u64,
+    /// Of what went in, what the model's server had in its cache, where it says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cached_tokens: Option<u64>,
 }
 
 /// Why a JSON value is no reply.
@@ -172,14 +175,25 @@ impl Reply {
             usage: Option<&'a RawValue>,
         }
         #[derive(Deserialize)]
-        struct Counts {
+        struct Counts<'a> {
             prompt_tokens: Option<f64>,
             completion_tokens: Option<f64>,
+            #[serde(borrow)]
+            prompt_tokens_details: Option<&'a RawValue>,
+        }
+        #[derive(Deserialize)]
+        struct Details {
+            cached_tokens: Option<f64>,
         }
         let wire: Wire<'_> = serde_json::from_str(json.as_str()).ok()?;
         let usage = wire.usage.filter(|usage| usage.get().starts_with('{'))?;
-        let counts: Counts = serde_json::from_str(usage.get()).ok()?;
-        Some(Usage { prompt_tokens: count(counts.prompt_tokens)?, completion_tokens: count(counts.completion_tokens)? })
+        let counts: Counts<'_> = serde_json::from_str(usage.get()).ok()?;
+        // Details are an extra: of another shape, they say nothing.
+        let details = counts.prompt_tokens_details.filter(|raw| raw.get().starts_with('{'));
+        let details = details.and_then(|raw| serde_json::from_str::<Details>(raw.get()).ok());
+        let cached_tokens = details.and_then(|details| details.cached_tokens).and_then(|tokens| count(Some(tokens)));
+        let (prompt_tokens, completion_tokens) = (count(counts.prompt_tokens)?, count(counts.completion_tokens)?);
+        Some(Usage { prompt_tokens, completion_tokens, cached_tokens })
     }
 }
 
@@ -253,10 +267,15 @@ mod tests {
     #[test]
     fn odd_usage_counts_nothing() {
         let usage = |text| Reply::usage(&Json::parse(text).unwrap());
-        assert_eq!(usage(r#"{"usage":{"prompt_tokens":3}}"#), Some(Usage { prompt_tokens: 3, completion_tokens: 0 }));
-        let exact = Some(Usage { prompt_tokens: 1_000_000_000_000, completion_tokens: 2 });
+        assert_eq!(usage(r#"{"usage":{"prompt_tokens":3}}"#), Some(Usage { prompt_tokens: 3, ..Usage::default() }));
+        let cached =
+            usage(r#"{"usage":{"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":8,"audio_tokens":0}}}"#);
+        assert_eq!(cached, Some(Usage { prompt_tokens: 9, completion_tokens: 0, cached_tokens: Some(8) }));
+        let odd = usage(r#"{"usage":{"prompt_tokens":9,"prompt_tokens_details":[8]}}"#);
+        assert_eq!(odd, Some(Usage { prompt_tokens: 9, ..Usage::default() }));
+        let exact = Some(Usage { prompt_tokens: 1_000_000_000_000, completion_tokens: 2, cached_tokens: None });
         assert_eq!(usage(r#"{"usage":{"prompt_tokens":1000000000000,"completion_tokens":2.0}}"#), exact);
-        let half = Some(Usage { prompt_tokens: 5, completion_tokens: 0 });
+        let half = Some(Usage { prompt_tokens: 5, ..Usage::default() });
         assert_eq!(usage(r#"{"usage":{"prompt_tokens":5,"completion_tokens":null}}"#), half);
         for odd in [r#"{"usage":[1,2]}"#, r#"{"usage":{"prompt_tokens":-1}}"#, r#"{"usage":null}"#, "{}"] {
             assert_eq!(usage(odd), None, "{odd}");

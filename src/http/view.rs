@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::{Json, Outcome, Task, Timestamp};
+use crate::domain::{Json, Outcome, Task, Timestamp, Usage};
 
 /// A task.
 #[derive(Debug, Serialize, ToSchema)]
@@ -84,11 +84,15 @@ enum ErrorCodeWord {
 /// Tokens, as the brain counts them.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Usage)]
+#[expect(clippy::struct_field_names, reason = "these are the field's names for them")]
 pub(super) struct UsageView {
     #[schema(minimum = 0)]
     prompt_tokens: u64,
     #[schema(minimum = 0)]
     completion_tokens: u64,
+    /// Of the prompt's tokens, those that the model's server had in its cache; left out where the brain says nothing of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cached_tokens: Option<u64>,
 }
 
 impl From<Task> for TaskView {
@@ -101,9 +105,11 @@ impl From<Task> for TaskView {
             }
             Some(Outcome::Cancelled) | None => (None, None),
         };
-        let usage = task
-            .usage
-            .map(|usage| UsageView { prompt_tokens: usage.prompt_tokens, completion_tokens: usage.completion_tokens });
+        let usage = task.usage.map(|Usage { prompt_tokens, completion_tokens, cached_tokens }| UsageView {
+            prompt_tokens,
+            completion_tokens,
+            cached_tokens,
+        });
         Self {
             task_id: task.id.to_string(),
             status,

@@ -11,7 +11,8 @@ use crate::store::{StoreError, StoredLine};
 macro_rules! columns {
     () => {
         "seq, id, workspace, max_iterations, deadline_ms, status, cancel_requested, claim, attempt, iteration, log_bytes, \
-         summary, error_code, error_message, prompt_tokens, completion_tokens, revision, created_at, started_at, finished_at"
+         summary, error_code, error_message, prompt_tokens, completion_tokens, \
+         cached_tokens, revision, created_at, started_at, finished_at"
     };
 }
 
@@ -45,6 +46,7 @@ pub(super) struct TaskRow {
     error_message: Option<String>,
     prompt_tokens: Option<i64>,
     completion_tokens: Option<i64>,
+    cached_tokens: Option<i64>,
     revision: i64,
     created_at: i64,
     started_at: Option<i64>,
@@ -72,11 +74,12 @@ impl TaskRow {
             error_message: row.get(13)?,
             prompt_tokens: row.get(14)?,
             completion_tokens: row.get(15)?,
-            revision: row.get(16)?,
-            created_at: row.get(17)?,
-            started_at: row.get(18)?,
-            finished_at: row.get(19)?,
-            body: row.get(20)?,
+            cached_tokens: row.get(16)?,
+            revision: row.get(17)?,
+            created_at: row.get(18)?,
+            started_at: row.get(19)?,
+            finished_at: row.get(20)?,
+            body: row.get(21)?,
         })
     }
 
@@ -119,7 +122,8 @@ impl TaskRow {
 
     fn usage(&self) -> Option<Usage> {
         let (prompt, completion) = (self.prompt_tokens?, self.completion_tokens?);
-        Some(Usage { prompt_tokens: unsigned(prompt), completion_tokens: unsigned(completion) })
+        let cached_tokens = self.cached_tokens.map(unsigned);
+        Some(Usage { prompt_tokens: unsigned(prompt), completion_tokens: unsigned(completion), cached_tokens })
     }
 
     pub(super) fn bad(&self, column: &'static str, detail: &dyn std::fmt::Display) -> StoreError {

@@ -211,9 +211,12 @@ fn end(db: &Db, fence: &Fence, step: &Step, outcome: &Outcome) -> Result<Recorde
 fn add_usage(db: &Db, fence: &Fence, step: &Step) -> Result<(), StoreError> {
     let Some(usage) = step.usage else { return Ok(()) };
     let sql = "UPDATE tasks SET prompt_tokens = MIN(COALESCE(prompt_tokens, 0) + ?1, ?3), \
-               completion_tokens = MIN(COALESCE(completion_tokens, 0) + ?2, ?3) WHERE seq = ?4";
+               completion_tokens = MIN(COALESCE(completion_tokens, 0) + ?2, ?3), \
+               cached_tokens = CASE WHEN ?5 IS NULL THEN cached_tokens ELSE MIN(COALESCE(cached_tokens, 0) + ?5, ?3) END \
+               WHERE seq = ?4";
     let tokens = |count: u64| signed(count).min(MOST_TOKENS);
-    let values = params![tokens(usage.prompt_tokens), tokens(usage.completion_tokens), MOST_TOKENS, fence.seq];
+    let (prompt, completion) = (tokens(usage.prompt_tokens), tokens(usage.completion_tokens));
+    let values = params![prompt, completion, MOST_TOKENS, fence.seq, usage.cached_tokens.map(tokens)];
     db.prepare_cached(sql)?.execute(values)?;
     Ok(())
 }
@@ -364,7 +367,12 @@ mod tests {
     #[test]
     fn a_claim_reads_no_more_of_the_queue_than_it_takes() {
         let db = rusqlite::Connection::open_in_memory().unwrap();
-        db.execute_batch(include_str!("../../../migrations/sqlite/0001_tasks.sql")).unwrap();
+        for migration in [
+            include_str!("../../../migrations/sqlite/0001_tasks.sql"),
+            include_str!("../../../migrations/sqlite/0005_cached_tokens.sql"),
+        ] {
+            db.execute_batch(migration).unwrap();
+        }
         for (which, index) in [
             (Which::Any, "tasks_queue"),
             (Which::One("t".parse().unwrap()), "sqlite_autoindex_tasks_1"),
