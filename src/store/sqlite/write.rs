@@ -349,6 +349,7 @@ mod tests {
             "INSERT INTO posted (seq, body) VALUES (7, '{}'), (8, '{}')",
             "INSERT INTO iterations (seq, iteration, log_end, line) VALUES (7, 1, 4, 'one\n'), (7, 2, 8, 'two\n'), (8, 1, 4, 'one\n')",
             include_str!("../../../migrations/sqlite/0004_steps.sql"),
+            include_str!("../../../migrations/sqlite/0005_cached_tokens.sql"),
         ] {
             migrate(&mut db, sql);
         }
