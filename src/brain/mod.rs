@@ -13,6 +13,7 @@
 //! Deliberately absent: what a reply means. That is [`Reply`](crate::domain::Reply)'s and the run loop's.
 
 mod http;
+pub mod proto;
 mod retry;
 mod script;
 pub mod serve;
