@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::brain::{Brain, HttpBrain, HttpSettings, ScriptBrain};
+use crate::brain::{AskSettings, Brain, GrpcBrain, HttpBrain, ScriptBrain, WsBrain};
 use crate::config::{BrainUrl, Config, ConfigError};
 use crate::domain::{Clock, Models, SpecLimits, SystemClock, TaskId};
 use crate::http::server::{self, Patience};
@@ -235,18 +235,36 @@ impl App {
 }
 
 fn brain(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Brain>, StartError> {
+    let ask = || -> Result<_, StartError> {
+        Ok(AskSettings {
+            key: config.bearer()?,
+            timeout: config.mcp_timeout,
+            retries: config.mcp_retries,
+            max_reply_bytes: config.max_reply_bytes,
+        })
+    };
     Ok(match &config.mcp_server_url {
         BrainUrl::Script => Arc::new(ScriptBrain),
-        BrainUrl::WebSocket(_) | BrainUrl::Grpc(_) | BrainUrl::OpenAi => return Err(StartError::NotYet),
-        BrainUrl::Http(url) => {
-            let settings = HttpSettings {
-                key: config.bearer()?,
-                timeout: config.mcp_timeout,
-                retries: config.mcp_retries,
-                max_reply_bytes: config.max_reply_bytes,
-            };
-            Arc::new(HttpBrain::new(url.clone(), settings, clock)?)
-        }
+        BrainUrl::OpenAi => return Err(StartError::NotYet),
+        BrainUrl::Http(url) => Arc::new(HttpBrain::new(url.clone(), ask()?, clock)?),
+        BrainUrl::Grpc(url) => Arc::new(GrpcBrain::new(url.clone(), ask()?)?),
+        BrainUrl::WebSocket(url) => Arc::new(WsBrain::new(url.clone(), ask()?, clock)?),
+    })
+}
+
+/// A brain that needs nobody else to speak for it, and how it is called.
+pub struct Inside {
+    /// As `MCP_SERVER_URL` has it, without the colon.
+    pub name: &'static str,
+    /// The brain.
+    pub brain: Arc<dyn Brain>,
+}
+
+/// The brain that `codex-agent brain` serves: the one inside that `MCP_SERVER_URL` names, or the script brain.
+pub fn inside(config: &Config) -> Result<Inside, StartError> {
+    Ok(match &config.mcp_server_url {
+        BrainUrl::OpenAi => Inside { name: "openai", brain: brain(config, Arc::new(SystemClock))? },
+        _ => Inside { name: "script", brain: Arc::new(ScriptBrain) },
     })
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use codex_agent::brain::{HttpBrain, HttpSettings};
+use codex_agent::brain::{AskSettings, HttpBrain};
 use codex_agent::domain::{Clock, Json, Models, SpecLimits, Status, SystemClock, TaskId, TaskSpec};
 use codex_agent::recorder::Recorder;
 use codex_agent::run::{RunSettings, Runner};
@@ -45,7 +45,7 @@ async fn run(brain: &str, home: &Path, tasks: u32, iterations: u32) {
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&output.join("codex-agent.db"), LONG).await.unwrap());
-    let settings = HttpSettings { key: None, timeout: LONG, retries: 0, max_reply_bytes: 1 << 20 };
+    let settings = AskSettings { key: None, timeout: LONG, retries: 0, max_reply_bytes: 1 << 20 };
     let runner = Arc::new(Runner::new(RunSettings {
         store: Arc::clone(&store),
         recorder: Arc::new(Recorder::open(&output, Arc::clone(&store)).unwrap()),

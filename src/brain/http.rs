@@ -1,7 +1,7 @@
 //! A brain at the other end of `POST {url}/step`.
 //!
 //! ```text
-//!  attempt ── question ──► pool: a connection that is open, or connect: a new one (TLS, proxies)
+//!  attempt ── question ──► pool: a connection that is open, or a new one
 //!                           │
 //!                           └► exchange: the question goes out, the answer comes in
 //! ```
@@ -9,29 +9,25 @@
 //! Deliberately absent: redirects (a POST would become a GET, and the key could go elsewhere), HTTP/2, several questions on
 //! one connection, and compression.
 
-mod connect;
 mod exchange;
 mod pool;
 mod question;
 #[cfg(test)]
 mod tests;
 
-use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use hyper::header::HeaderValue;
-use hyper::{StatusCode, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Url;
 
-use self::connect::Connector;
 use self::exchange::{Answer, Line};
 use self::pool::Pool;
-use self::question::{Form, host, password};
-use super::retry::{TryError, retry, retry_after};
-use super::{Brain, BrainError, StepRequest, excerpt};
+use self::question::Form;
+use super::address::Address;
+use super::connect::{Connector, Speaks};
+use super::retry::{self, TryError, retry, retry_after};
+use super::{AskSettings, Brain, BrainError, SetupError, StepRequest, excerpt};
 use crate::domain::{Clock, Json, Timestamp};
 
 /// Asks over HTTP; connections are kept and shared by all tasks.
@@ -41,63 +37,29 @@ pub struct HttpBrain {
     form: Form,
     /// The URL as it may be shown: without a password.
     name: String,
-    settings: HttpSettings,
+    settings: AskSettings,
     clock: Arc<dyn Clock>,
-}
-
-/// What is configurable about it.
-#[derive(Clone, Debug)]
-pub struct HttpSettings {
-    /// `OPENAI_API_KEY`, marked as sensitive.
-    pub key: Option<HeaderValue>,
-    /// `MCP_TIMEOUT`: one try, from the connection to the last byte.
-    pub timeout: Duration,
-    /// `MCP_RETRIES`: tries after the first.
-    pub retries: u32,
-    /// `MAX_REPLY_BYTES`
-    pub max_reply_bytes: usize,
-}
-
-/// Why a brain can never be asked.
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    /// A URL, but not one that HTTP takes.
-    #[error("cannot be asked over HTTP: {0}")]
-    Url(#[source] hyper::http::uri::InvalidUri),
-    /// Without roots of trust there is no https.
-    #[error("no TLS: {0}")]
-    Tls(#[source] rustls::Error),
 }
 
 impl HttpBrain {
     /// A brain at `url`; `/step` is added to its path.
-    pub fn new(url: Url, settings: HttpSettings, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
+    pub fn new(url: Url, settings: AskSettings, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
         Self::behind(&Matcher::from_env(), url, settings, clock)
     }
 
-    fn behind(
-        proxies: &Matcher,
-        mut url: Url,
-        settings: HttpSettings,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, SetupError> {
-        let path = format!("{}/step", url.path().trim_end_matches('/'));
-        url.set_path(&path);
-        let name = format!("{}://{}{}", url.scheme(), host(&url), url.path());
-        let password = password(&url);
-        // They fail only for URLs without a host, which have neither.
-        let (_, _) = (url.set_username(""), url.set_password(None));
-        let uri: Uri = url.as_str().parse().map_err(SetupError::Url)?;
-        let connector = Connector::new(&uri, proxies)?;
+    fn behind(proxies: &Matcher, url: Url, settings: AskSettings, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
+        let address = Address::new(url, "/step")?;
+        let connector = Connector::new(&address.uri, proxies, Speaks::Http1)?;
         let proxy = connector.proxy_authorization.as_ref();
         let keys = [
-            ("authorization", password.as_ref()),
+            ("authorization", address.password.as_ref()),
             ("authorization", settings.key.as_ref()),
             ("proxy-authorization", proxy),
         ];
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let target = if connector.forwarded { uri.to_string() } else { path.to_owned() };
-        let form = Form::new(&target, &host(&url), &keys);
+        let whole = address.uri.to_string();
+        let target = if connector.forwarded { &whole } else { address.path() };
+        let form = Form::new(target, &address.host, &keys);
+        let name = address.name;
         Ok(Self { connector, pool: Pool::default(), form, name, settings, clock })
     }
 
@@ -105,29 +67,23 @@ impl HttpBrain {
         let asking = self.ask(self.form.fill(request));
         let answer = match tokio::time::timeout(self.settings.timeout, asking).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(message)) => return Err(TryError::Again { message, after: None }),
-            Err(_) => return Err(TryError::Again { message: "operation timed out".to_owned(), after: None }),
+            Ok(Err(error)) => return Err(error),
+            Err(_) => return Err(retry::timed_out()),
         };
         let (status, text) = (answer.status, text(answer.body, self.settings.max_reply_bytes)?);
         if status.is_success() {
-            return Json::parse(&text).map_err(|error| {
-                let message = format!("the brain's reply is {error}: {}", excerpt(&text));
-                TryError::Final(BrainError::Protocol(message))
-            });
+            return Json::parse(&text)
+                .map_err(|error| TryError::protocol(format!("the brain's reply is {error}: {}", excerpt(&text))));
         }
         let message = format!("{} answered {status}: {}", self.name, excerpt(&text));
-        if is_temporary(status) {
-            let now = std::time::UNIX_EPOCH + self.clock.now().since(Timestamp::from_millis(0));
-            let after = answer.retry_after.as_ref().and_then(|value| value.to_str().ok());
-            Err(TryError::Again { message, after: after.and_then(|value| retry_after(value, now)) })
-        } else {
-            Err(TryError::Final(BrainError::Protocol(message)))
-        }
+        let now = std::time::UNIX_EPOCH + self.clock.now().since(Timestamp::from_millis(0));
+        let after = answer.retry_after.as_ref().and_then(|value| value.to_str().ok());
+        Err(retry::by_status(status, message, after.and_then(|value| retry_after(value, now))))
     }
 
     /// One exchange, on a connection that is kept if possible. No connection, a connection cut: all of it may pass. The
     /// cause is told; the URL is not, it may bear a password.
-    async fn ask(&self, mut question: Vec<u8>) -> Result<Answer, String> {
+    async fn ask(&self, mut question: Vec<u8>) -> Result<Answer, TryError> {
         let line = loop {
             let kept = self.pool.take();
             let reused = kept.is_some();
@@ -141,12 +97,13 @@ impl HttpBrain {
                 // The brain has closed it meanwhile. It knows nothing of this question.
                 Err(error) => match line.unsent().filter(|_| reused) {
                     Some(unsent) => question = unsent,
-                    None => return Err(causes(&error)),
+                    None => return Err(retry::by_error(&error)),
                 },
             }
         };
         // Boxed, for as long as it takes: the wait is what a task holds its memory through.
-        let mut answer = Box::pin(line.answer(self.settings.max_reply_bytes)).await?;
+        let answering = Box::pin(line.answer(self.settings.max_reply_bytes));
+        let mut answer = answering.await.map_err(TryError::again)?;
         if let Some(stream) = answer.stream.take() {
             self.pool.put(stream);
         }
@@ -174,21 +131,5 @@ fn text(body: Vec<u8>, limit: usize) -> Result<String, TryError> {
             }
         }
     };
-    Err(TryError::Final(BrainError::Protocol(message)))
-}
-
-/// By the contract: 408, 425, 429 and 5xx may pass.
-fn is_temporary(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 425 | 429) || status.is_server_error()
-}
-
-/// An error with its causes, as one line.
-fn causes(error: &dyn Error) -> String {
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        message = format!("{message}: {cause}");
-        source = cause.source();
-    }
-    message
+    Err(TryError::protocol(message))
 }

@@ -12,16 +12,26 @@
 //!
 //! Deliberately absent: what a reply means. That is [`Reply`](crate::domain::Reply)'s and the run loop's.
 
+mod address;
+mod connect;
+mod frame;
+mod grpc;
 mod http;
 pub mod proto;
 mod retry;
 mod script;
 pub mod serve;
+mod ws;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
+use axum::http::HeaderValue;
 
-pub use http::{HttpBrain, HttpSettings, SetupError};
+pub use grpc::GrpcBrain;
+pub use http::HttpBrain;
 pub use script::ScriptBrain;
+pub use ws::WsBrain;
 
 use crate::domain::{ErrorCode, Exchange, Json, TaskId};
 
@@ -48,7 +58,7 @@ pub struct StepRequest {
 }
 
 /// Why there is no reply; trying again has been tried, where it could help.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum BrainError {
     /// It gave no answer.
     #[error("{0}")]
@@ -66,6 +76,43 @@ impl BrainError {
             Self::Protocol(_) => ErrorCode::BrainProtocol,
         }
     }
+}
+
+/// What is configurable about asking a brain elsewhere.
+#[derive(Clone, Debug)]
+pub struct AskSettings {
+    /// `OPENAI_API_KEY`, marked as sensitive.
+    pub key: Option<HeaderValue>,
+    /// `MCP_TIMEOUT`: one try, from the connection to the last byte.
+    pub timeout: Duration,
+    /// `MCP_RETRIES`: tries after the first.
+    pub retries: u32,
+    /// `MAX_REPLY_BYTES`
+    pub max_reply_bytes: usize,
+}
+
+/// Why a brain can never be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// A URL, but not one that HTTP takes.
+    #[error("cannot be asked over HTTP: {0}")]
+    Url(#[source] hyper::http::uri::InvalidUri),
+    /// A key that cannot be sent.
+    #[error("the key has a character that cannot stand in a header")]
+    Key,
+    /// Without roots of trust there is no https.
+    #[error("no TLS: {0}")]
+    Tls(#[source] rustls::Error),
+}
+
+/// The answer to an `agent_abort`; nobody acts on it.
+fn farewell() -> Json {
+    Json::of(&serde_json::json!({"event": "finish", "summary": "aborted"}))
+}
+
+/// The answer of a brain that needs the task's history.
+fn resync() -> Json {
+    Json::of(&serde_json::json!({"event": "resync"}))
 }
 
 /// Chooses the cryptography for TLS; rustls and reqwest are built without one. To be called before a client is made.

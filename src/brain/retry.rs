@@ -1,6 +1,18 @@
-//! When a question is asked again, for every transport.
+//! When a question is asked again: the one place that says so, for every transport and every brain.
+//!
+//! | what happened | again? |
+//! | --- | --- |
+//! | no connection, or one that broke; no answer in time | yes |
+//! | a certificate that this machine does not trust | no: it is the same one the next time |
+//! | HTTP 408, 425, 429, 5xx | yes, after `Retry-After` where there is one |
+//! | gRPC `UNAVAILABLE`, `DEADLINE_EXCEEDED`, `RESOURCE_EXHAUSTED`, `ABORTED`, `CANCELLED`, `INTERNAL`, `UNKNOWN` | yes, after `grpc-retry-pushback-ms` |
+//! | any other status, and what is no reply by the protocol | no |
 
-use std::time::Duration;
+use std::error::Error;
+use std::time::{Duration, SystemTime};
+
+use hyper::StatusCode;
+use tonic::Code;
 
 use super::BrainError;
 
@@ -14,12 +26,64 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(5);
 
 /// Why one try brought no reply.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum TryError {
     /// It may work later; `after` is the brain's own word on when.
     Again { message: String, after: Option<Duration> },
     /// It will not.
     Final(BrainError),
+}
+
+impl TryError {
+    /// It may work later, and nobody said when.
+    pub(super) fn again(message: impl Into<String>) -> Self {
+        Self::Again { message: message.into(), after: None }
+    }
+
+    /// The brain answered, and it is no reply.
+    pub(super) fn protocol(message: impl Into<String>) -> Self {
+        Self::Final(BrainError::Protocol(message.into()))
+    }
+}
+
+/// No answer came within the time for one try.
+pub(super) fn timed_out() -> TryError {
+    TryError::again("operation timed out")
+}
+
+/// A connection that did not come about, or broke.
+pub(super) fn by_error(error: &(dyn Error + 'static)) -> TryError {
+    let message = causes(error);
+    if is_untrusted(error) {
+        return TryError::Final(BrainError::Unreachable(format!(
+            "{message}: this machine does not trust the certificate; add the authority that signed it to the system's \
+             store, or name its file in SSL_CERT_FILE"
+        )));
+    }
+    TryError::again(message)
+}
+
+/// An answer with an HTTP status that is no success; `message` has all that is told of it.
+pub(super) fn by_status(status: StatusCode, message: String, after: Option<Duration>) -> TryError {
+    if matches!(status.as_u16(), 408 | 425 | 429) || status.is_server_error() {
+        TryError::Again { message, after }
+    } else {
+        TryError::protocol(message)
+    }
+}
+
+/// The same of gRPC's.
+pub(super) fn by_code(code: Code, message: String, after: Option<Duration>) -> TryError {
+    match code {
+        Code::Unavailable
+        | Code::DeadlineExceeded
+        | Code::ResourceExhausted
+        | Code::Aborted
+        | Code::Cancelled
+        | Code::Internal
+        | Code::Unknown => TryError::Again { message, after },
+        _ => TryError::protocol(message),
+    }
 }
 
 /// Tries up to `retries` times more, with exponential backoff and full jitter.
@@ -32,6 +96,9 @@ pub(super) async fn retry<T, F: Future<Output = Result<T, TryError>>>(
     loop {
         let (message, after) = match attempt().await {
             Ok(reply) => return Ok(reply),
+            Err(TryError::Final(BrainError::Unreachable(message))) => {
+                return Err(BrainError::Unreachable(format!("{name}: {message}")));
+            }
             Err(TryError::Final(error)) => return Err(error),
             Err(TryError::Again { message, after }) => (message, after),
         };
@@ -53,12 +120,41 @@ fn backoff(tried: u32, jitter: f64) -> Duration {
 }
 
 /// The pause a `Retry-After` header asks for (RFC 9110: seconds, or a date).
-pub(super) fn retry_after(value: &str, now: std::time::SystemTime) -> Option<Duration> {
+pub(super) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
     }
     Some(httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default())
+}
+
+/// An error with its causes, as one line.
+pub(super) fn causes(error: &dyn Error) -> String {
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        message = format!("{message}: {cause}");
+        source = cause.source();
+    }
+    message
+}
+
+/// Whether a certificate is the cause.
+fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        // An I/O error is its own inner error's wrapper, and names only that one's source.
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let inner = inner.map(|inner| inner as &(dyn Error + 'static));
+        if inner.is_some_and(is_untrusted) {
+            return true;
+        }
+        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 #[cfg(test)]
@@ -83,12 +179,39 @@ mod tests {
         assert_eq!(retry_after("soon", now), None);
     }
 
+    #[test]
+    fn what_may_pass_is_tried_again_and_what_will_not_is_not() {
+        let again = |error| matches!(error, TryError::Again { .. });
+        for (status, expected) in
+            [(408, true), (425, true), (429, true), (500, true), (503, true), (401, false), (302, false)]
+        {
+            assert_eq!(
+                again(by_status(StatusCode::from_u16(status).unwrap(), String::new(), None)),
+                expected,
+                "{status}"
+            );
+        }
+        for (code, expected) in [
+            (Code::Unavailable, true),
+            (Code::Unknown, true),
+            (Code::Unauthenticated, false),
+            (Code::Unimplemented, false),
+            (Code::OutOfRange, false),
+        ] {
+            assert_eq!(again(by_code(code, String::new(), None)), expected, "{code:?}");
+        }
+        assert!(again(by_error(&std::io::Error::from(std::io::ErrorKind::ConnectionRefused))));
+        let untrusted = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let TryError::Final(error) = by_error(&std::io::Error::other(untrusted)) else { panic!("tried again") };
+        assert!(matches!(&error, BrainError::Unreachable(text) if text.contains("SSL_CERT_FILE")), "{error}");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_last_error_is_told_when_all_tries_are_used_up() {
         let mut tries = 0;
         let outcome: Result<(), _> = retry(2, "b", || {
             tries += 1;
-            std::future::ready(Err(TryError::Again { message: format!("no {tries}"), after: None }))
+            std::future::ready(Err(TryError::again(format!("no {tries}"))))
         })
         .await;
         assert_eq!(outcome.unwrap_err().to_string(), "b: no reply after 3 tries, the last: no 3");

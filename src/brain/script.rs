@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Brain, BrainError, StepRequest};
+use super::{Brain, BrainError, StepRequest, farewell};
 use crate::domain::{Json, Payload};
 
 /// Answers iteration n with step n of the task's `"script": [{"event": …}, …]`, whatever the tools said. It keeps no
@@ -22,13 +22,8 @@ impl Brain for ScriptBrain {
     }
 }
 
-/// The answer to an `agent_abort`; nobody acts on it.
-pub(super) fn farewell() -> Json {
-    Json::of(&serde_json::json!({"event": "finish", "summary": "aborted"}))
-}
-
 /// What `task`'s script says to `iteration`, counted from 1.
-pub(super) fn reply(task: &Json, iteration: u32) -> Result<Json, String> {
+fn reply(task: &Json, iteration: u32) -> Result<Json, String> {
     #[derive(Deserialize)]
     struct Scripted<'a> {
         #[serde(borrow)]

@@ -1,5 +1,6 @@
 //! `codex-agent brain`
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -8,9 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::logging::{self, To};
 use super::{Exit, signals};
-use crate::brain::serve;
+use crate::app;
+use crate::brain::serve::{self, Desk};
 use crate::config::Config;
-use crate::http::server::{self, Patience};
+use crate::http::server::{self, Patience, Protocols};
 use crate::http::{self, Guard};
 
 /// Answers of a brain are short; this is for those being written.
@@ -19,13 +21,16 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(super) async fn brain(config: Config) -> anyhow::Result<Exit> {
     let listen = config.listen_at(Config::BRAIN_PORT);
     let _logging = logging::start(&config, To::Stdout, false, "info")?;
+    let brain = app::inside(&config)?;
     let guard = Guard::new(&config.tokens()?, listen.ip(), config.allowed_host_names());
     let listener = TcpListener::bind(listen).await.with_context(|| format!("LISTEN: {listen}"))?;
     let address = listener.local_addr()?;
-    tracing::info!("the script brain answers at http://{address}/step");
+    tracing::info!("the {} brain answers over HTTP, WebSocket and gRPC at http://{address}/step", brain.name);
     let patience = Patience { header: config.header_timeout, grace: GRACE };
     let stop = CancellationToken::new();
-    let served = server::serve(listener, http::guarded(serve::router(), &guard), stop.clone(), patience);
+    let router = serve::router(Arc::new(Desk::new(brain.brain)), stop.clone());
+    let served =
+        server::serve_by(Protocols::Http1AndHttp2, listener, http::guarded(router, &guard), stop.clone(), patience);
     tokio::pin!(served);
     tokio::select! {
         () = &mut served => {}

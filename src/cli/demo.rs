@@ -4,6 +4,7 @@
 //! iteration is shown as it comes. It needs bash and git, and leaves its directory behind to be looked at.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -13,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Exit, print_line, progress};
 use crate::app;
-use crate::brain::{install_tls, serve};
+use crate::brain::serve::{self, Desk};
+use crate::brain::{ScriptBrain, install_tls};
 use crate::config::{BrainUrl, Config};
 use crate::http::server::{self, Patience};
 use crate::http::{self, Guard};
@@ -91,7 +93,9 @@ async fn show() -> anyhow::Result<Exit> {
     let brain_url = format!("http://{}", brain.local_addr()?);
     let guard = Guard::new(&[], loopback, Vec::new());
     let patience = Patience { header: config.header_timeout, grace: Duration::ZERO };
-    let brain = server::serve(brain, http::guarded(serve::router(), &guard), stop.clone(), patience);
+    let desk = Arc::new(Desk::new(Arc::new(ScriptBrain)));
+    let router = http::guarded(serve::router(desk, stop.clone()), &guard);
+    let brain = server::serve(brain, router, stop.clone(), patience);
 
     config.mcp_server_url = BrainUrl::Http(brain_url.parse()?);
     let app = app::build(&config, None).await?;

@@ -60,7 +60,8 @@ pub(super) fn brain_url(text: &str) -> Result<BrainUrl, String> {
     match url.scheme() {
         "http" | "https" if has_host => Ok(BrainUrl::Http(url)),
         "ws" | "wss" if has_host => Ok(BrainUrl::WebSocket(url)),
-        "grpc" | "grpcs" if has_host => Ok(BrainUrl::Grpc(url)),
+        "grpc" | "grpcs" if has_host && matches!(url.path(), "" | "/") => Ok(BrainUrl::Grpc(url)),
+        "grpc" | "grpcs" if has_host => Err("has a path, and gRPC knows none".to_owned()),
         "openai" if inside => Ok(BrainUrl::OpenAi),
         "script" if inside => Ok(BrainUrl::Script),
         "http" | "https" | "ws" | "wss" | "grpc" | "grpcs" => Err("has no host".to_owned()),

@@ -2,19 +2,30 @@
 //!
 //! `axum::serve` sets no time limit for a request's head, so that a client who sends half of one would be waited for
 //! for ever; here hyper is used directly, with the limit.
+//!
+//! A brain is spoken to in more ways than the service is: see [`Protocols`].
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// What is spoken on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocols {
+    /// HTTP/1.1 alone.
+    Http1,
+    /// HTTP/1.1, which may be upgraded to a WebSocket, and HTTP/2 with prior knowledge, as gRPC has it.
+    Http1AndHttp2,
+}
 
 /// How long clients are waited for.
 #[derive(Clone, Copy, Debug)]
@@ -44,8 +55,25 @@ fn connections() -> usize {
 /// The pause after an accept that failed, as it does when descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How often a client with HTTP/2 is asked whether it lives, and how long it has to answer.
+const PING: Duration = Duration::from_secs(10);
+
+/// Calls on one HTTP/2 connection at a time: a worker has all its tasks on one.
+const STREAMS: u32 = 16 * 1024;
+
 /// Serves until `stop`; then no more connections are taken, and open ones have the grace to end their answers.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, patience: Patience) {
+    serve_by(Protocols::Http1, listener, router, stop, patience).await;
+}
+
+/// The same for a port on which more may be spoken.
+pub async fn serve_by(
+    protocols: Protocols,
+    listener: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+    patience: Patience,
+) {
     let (tracker, halt) = (TaskTracker::new(), CancellationToken::new());
     let places = Arc::new(Semaphore::new(connections()));
     loop {
@@ -62,9 +90,14 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         };
         match accepted {
             Ok((stream, _)) => {
-                let served = connection(stream, router.clone(), stop.clone(), halt.clone(), patience.header);
+                let (router, stop, halt) = (router.clone(), stop.clone(), halt.clone());
                 tracker.spawn(async move {
-                    served.await;
+                    // An answer is written in one go; waiting to fill a packet would only delay it.
+                    let _: io::Result<()> = stream.set_nodelay(true);
+                    match protocols {
+                        Protocols::Http1 => connection(stream, router, stop, halt, patience.header).await,
+                        Protocols::Http1AndHttp2 => either(stream, router, stop, halt, patience.header).await,
+                    }
                     drop(place);
                 });
             }
@@ -88,11 +121,67 @@ async fn connection(
     halt: CancellationToken,
     header: Duration,
 ) {
-    // An answer is written in one go; waiting to fill a packet would only delay it.
-    let _: io::Result<()> = stream.set_nodelay(true);
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .with_upgrades();
+    tokio::pin!(served);
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            ended = served.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection broke off");
+                }
+                return;
+            }
+            () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                served.as_mut().graceful_shutdown();
+            }
+            () = halt.cancelled() => return,
+        }
+    }
+}
+
+/// A connection whose first bytes say what is spoken: HTTP/2 begins with `PRI`, which is no method of HTTP/1.1.
+async fn either(stream: TcpStream, router: Router, stop: CancellationToken, halt: CancellationToken, header: Duration) {
+    let is_http2 = tokio::select! {
+        known = tokio::time::timeout(header, begins_with(&stream, b"PRI")) => known,
+        () = stop.cancelled() => return,
+    };
+    match is_http2 {
+        Ok(Ok(true)) => second(stream, router, stop, halt).await,
+        Ok(Ok(false)) => connection(stream, router, stop, halt, header).await,
+        // It said nothing in its time, or went away.
+        Ok(Err(_)) | Err(_) => {}
+    }
+}
+
+/// Whether the first bytes are these; they are left where they are.
+async fn begins_with(stream: &TcpStream, bytes: &[u8]) -> io::Result<bool> {
+    let mut seen = [0; 8];
+    let mut count = 0;
+    loop {
+        let now = stream.peek(&mut seen[..bytes.len()]).await?;
+        if now == bytes.len() || seen[..now] != bytes[..now] {
+            return Ok(seen[..now] == *bytes);
+        }
+        if now == count {
+            // Nothing new: what is there keeps the socket readable, so that peeking does not wait.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        count = now;
+    }
+}
+
+async fn second(stream: TcpStream, router: Router, stop: CancellationToken, halt: CancellationToken) {
+    let served = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .max_concurrent_streams(STREAMS)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     tokio::pin!(served);
     let mut stopping = false;

@@ -11,7 +11,6 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -21,45 +20,14 @@ use hyper::client::conn::http1::{self, Connection};
 use hyper::header::{HeaderValue, RETRY_AFTER};
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper::{Method, Request, StatusCode};
-use hyper_rustls::MaybeHttpsStream;
-use hyper_util::rt::TokioIo;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
-use tokio::net::TcpStream;
 
-use super::causes;
+use crate::brain::connect::Stream;
+use crate::brain::retry::causes;
 
 /// The most that the first read of an answer takes: nearly all of them are shorter.
 const FIRST: usize = 8 * 1024;
-
-/// A connection, with or without TLS.
-pub(super) type Stream = Box<dyn Wire>;
-
-/// What a connection can do.
-pub(super) trait Wire: Read + Write + Socket + Send + Unpin {}
-
-impl<T: Read + Write + Socket + Send + Unpin> Wire for T {}
-
-/// What is below it.
-pub(super) trait Socket {
-    /// The socket, whatever is spoken on it.
-    fn socket(&self) -> BorrowedFd<'_>;
-}
-
-impl Socket for TokioIo<TcpStream> {
-    fn socket(&self) -> BorrowedFd<'_> {
-        self.inner().as_fd()
-    }
-}
-
-impl<T: Socket> Socket for MaybeHttpsStream<T> {
-    fn socket(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Http(stream) => stream.socket(),
-            Self::Https(tls) => tls.inner().get_ref().0.inner().socket(),
-        }
-    }
-}
 
 /// What the brain said.
 pub(super) struct Answer {

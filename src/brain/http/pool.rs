@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::exchange::{Stream, is_open};
+use super::exchange::is_open;
+use crate::brain::connect::Stream;
 
 /// A connection that nobody used for so long is closed; the brain's side, or something between, may forget it.
 const KEPT: Duration = Duration::from_secs(90);

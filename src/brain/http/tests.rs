@@ -1,19 +1,21 @@
 //! Brains that speak HTTP as others might.
 
+use axum::http::HeaderValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
 use crate::domain::SystemClock;
+use std::time::Duration;
 
 const FINISH: &str = r#"{"event":"finish"}"#;
 
-fn settings() -> HttpSettings {
-    HttpSettings { key: None, timeout: Duration::from_secs(10), retries: 0, max_reply_bytes: 1 << 20 }
+fn settings() -> AskSettings {
+    AskSettings { key: None, timeout: Duration::from_secs(10), retries: 0, max_reply_bytes: 1 << 20 }
 }
 
-fn brain(url: &str, proxies: &Matcher, settings: HttpSettings) -> HttpBrain {
+fn brain(url: &str, proxies: &Matcher, settings: AskSettings) -> HttpBrain {
     HttpBrain::behind(proxies, url.parse().unwrap(), settings, Arc::new(SystemClock)).unwrap()
 }
 
@@ -93,7 +95,7 @@ async fn a_question_is_written_as_the_protocol_has_it() {
     let asking = brain(
         &format!("http://ann:p%20w@{host}/base/?q=1"),
         &Matcher::builder().build(),
-        HttpSettings { key, ..settings() },
+        AskSettings { key, ..settings() },
     );
     assert_eq!(asking.name, format!("http://{host}/base/step"));
     let mut step = request(r#"{"event":"start"}"#);
@@ -197,7 +199,7 @@ async fn a_try_has_one_time_for_all_of_it() {
     for pieces in [vec![], vec![b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{".to_vec()]] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let short = HttpSettings { timeout: Duration::from_millis(50), ..settings() };
+        let short = AskSettings { timeout: Duration::from_millis(50), ..settings() };
         let asking = brain(&url, &Matcher::builder().build(), short);
         let silent = async {
             let (mut stream, _) = listener.accept().await.unwrap();

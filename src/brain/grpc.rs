@@ -1,0 +1,164 @@
+//! A brain at the other end of gRPC: one HTTP/2 connection, and each step a unary call on it.
+//!
+//! The channel makes the connection when it is needed, and a new one when the old one has ended; HTTP/2 pings find a
+//! dead peer. Some servers take pings amiss (gRPC's own C core counts them and hangs up with `ENHANCE_YOUR_CALM`): for
+//! those there is a second channel without, where the kernel's probes have to do.
+//!
+//! Deliberately absent: load balancing, compression, and tonic's own TLS (connections are made by `connect`, for all
+//! transports alike).
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hyper::Uri;
+use hyper::header::HeaderValue;
+use hyper_util::client::proxy::matcher::Matcher;
+use reqwest::Url;
+use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+
+use super::address::{Address, traceparent};
+use super::connect::{Connector, DEAD, PING, Speaks};
+use super::proto::v1;
+use super::proto::v1::brain_client::BrainClient;
+use super::retry::{self, TryError, retry};
+use super::{AskSettings, Brain, BrainError, SetupError, StepRequest, excerpt};
+use crate::domain::Json;
+
+/// What a message has besides its text: a tag and a length.
+const ENVELOPE: usize = 64;
+
+/// Asks over gRPC.
+pub struct GrpcBrain {
+    watchful: BrainClient<Channel>,
+    calm: BrainClient<Channel>,
+    /// Whether the brain has asked for calm.
+    is_calm: AtomicBool,
+    name: String,
+    authorization: Option<MetadataValue<Ascii>>,
+    settings: AskSettings,
+}
+
+impl GrpcBrain {
+    /// A brain at `url`, which has no path. To be called within a runtime.
+    pub fn new(url: Url, settings: AskSettings) -> Result<Self, SetupError> {
+        let address = Address::new(url, "")?;
+        let connector = Arc::new(Connector::new(&address.uri, &Matcher::from_env(), Speaks::Http2)?);
+        let client = |endpoint: Endpoint| {
+            let connector = Arc::clone(&connector);
+            let dial = tower::service_fn(move |_: Uri| connector.dial());
+            BrainClient::new(endpoint.connect_with_connector_lazy(dial))
+                .max_decoding_message_size(settings.max_reply_bytes.saturating_add(ENVELOPE))
+                .max_encoding_message_size(usize::MAX)
+        };
+        let endpoint = Endpoint::from(address.uri.clone());
+        let pinging = endpoint.clone().http2_keep_alive_interval(PING).keep_alive_timeout(DEAD.saturating_sub(PING));
+        let key = settings.key.as_ref().or(address.password.as_ref()).map(authorization);
+        Ok(Self {
+            watchful: client(pinging.keep_alive_while_idle(true)),
+            calm: client(endpoint),
+            is_calm: AtomicBool::new(false),
+            name: address.name.trim_end_matches('/').to_owned(),
+            authorization: key.transpose()?,
+            settings,
+        })
+    }
+
+    async fn attempt(&self, request: &StepRequest) -> Result<Json, TryError> {
+        let mut client = if self.is_calm.load(Ordering::Relaxed) { self.calm.clone() } else { self.watchful.clone() };
+        let asking = client.step(self.question(request)?);
+        let answered = match tokio::time::timeout(self.settings.timeout, asking).await {
+            Ok(Ok(answered)) => answered.into_inner().reply,
+            Ok(Err(status)) => return Err(self.refused(&status)),
+            Err(_) => return Err(retry::timed_out()),
+        };
+        Json::parse(&answered)
+            .map_err(|error| TryError::protocol(format!("the brain's reply is {error}: {}", excerpt(&answered))))
+    }
+
+    fn question(&self, request: &StepRequest) -> Result<Request<v1::StepRequest>, TryError> {
+        let exchange = |past: &crate::domain::Exchange| v1::Exchange {
+            agent_input: past.agent_input.to_string(),
+            mcp_reply: past.mcp_reply.as_ref().map(ToString::to_string),
+        };
+        let history = request.history.as_ref();
+        let history = history.map(|history| v1::History { exchanges: history.iter().map(exchange).collect() });
+        let (id, iteration) = (&request.task_id, request.iteration);
+        let mut question = Request::new(v1::StepRequest {
+            task_id: id.to_string(),
+            iteration,
+            payload: request.payload.to_string(),
+            history,
+        });
+        question.set_timeout(self.settings.timeout);
+        let metadata = question.metadata_mut();
+        let ascii = |text: String| text.parse().map_err(|error| TryError::protocol(format!("no metadata: {error}")));
+        metadata.insert("idempotency-key", ascii(format!("{id}/{iteration}"))?);
+        metadata.insert("traceparent", ascii(traceparent(id, iteration))?);
+        if let Some(authorization) = &self.authorization {
+            metadata.insert("authorization", authorization.clone());
+        }
+        Ok(question)
+    }
+
+    /// Instead of a reply there was a status: the brain's own, or tonic's for a connection that failed.
+    fn refused(&self, status: &Status) -> TryError {
+        let cause = status.source();
+        if cause.is_some_and(asks_for_calm) && !self.is_calm.swap(true, Ordering::Relaxed) {
+            tracing::info!(brain = self.name, "the brain takes pings amiss; it gets none any more");
+        }
+        // A reply that is too long is refused here, and the brain would send it again.
+        if status.code() == Code::OutOfRange && cause.is_none() {
+            let limit = self.settings.max_reply_bytes;
+            return TryError::protocol(format!(
+                "the brain's reply is over {limit} bytes: {}",
+                excerpt(status.message())
+            ));
+        }
+        match cause.map(retry::by_error) {
+            Some(TryError::Again { message, .. }) => TryError::again(format!("{}: {message}", status.message())),
+            Some(error) => error,
+            None => {
+                let message = format!("{} answered {:?}: {}", self.name, status.code(), excerpt(status.message()));
+                retry::by_code(status.code(), message, pushback(status.metadata()))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Brain for GrpcBrain {
+    async fn step(&self, request: &StepRequest) -> Result<Json, BrainError> {
+        retry(self.settings.retries, &self.name, || self.attempt(request)).await
+    }
+}
+
+/// As metadata, which shows it as little as a header does.
+fn authorization(key: &HeaderValue) -> Result<MetadataValue<Ascii>, SetupError> {
+    let mut value = MetadataValue::try_from(key.as_bytes()).map_err(|_| SetupError::Key)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The pause that a server asks for (gRPC's retry design, "pushback"): milliseconds.
+fn pushback(metadata: &MetadataMap) -> Option<Duration> {
+    let millis = metadata.get("grpc-retry-pushback-ms")?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_millis(millis))
+}
+
+/// Whether HTTP/2's `ENHANCE_YOUR_CALM` is among the causes.
+fn asks_for_calm(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<h2::Error>().is_some_and(|error| error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

@@ -1,0 +1,142 @@
+//! A brain at the other end of a WebSocket: one connection, and all tasks on it.
+//!
+//! ```text
+//!  step ── retry ─► attempt ─► link: the open connection, or the one that is being made, for all who wait
+//!                      │
+//!                      ├─ question ──► writer ──► socket
+//!                      └─ waits ◄───── waiting[task, iteration] ◄── reader
+//! ```
+//!
+//! What ends a connection ends the tries of all steps on it: each is asked again, by the rules of `retry`, on a new one.
+//!
+//! Deliberately absent: compression, and frames that are no text.
+
+mod link;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use hyper::header::{AUTHORIZATION, HeaderValue, RETRY_AFTER};
+use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::rt::TokioIo;
+use reqwest::Url;
+use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_util::task::TaskTracker;
+
+use self::link::{Link, Socket};
+use super::address::Address;
+use super::connect::{Connector, Speaks};
+use super::retry::{self, TryError, retry, retry_after};
+use super::{AskSettings, Brain, BrainError, SetupError, StepRequest, excerpt, frame};
+use crate::domain::{Clock, Json, Timestamp};
+
+/// For a connection to come about, at most; all who want one wait for it.
+const DIAL: Duration = Duration::from_secs(30);
+
+/// Asks over a WebSocket.
+pub struct WsBrain {
+    dialer: Arc<Dialer>,
+    settings: AskSettings,
+    /// The connection: open, coming about, or gone.
+    link: Mutex<Option<Shared<Dialling>>>,
+}
+
+type Dialling = BoxFuture<'static, Result<Arc<Link>, TryError>>;
+
+/// What it takes to make a connection.
+struct Dialer {
+    connector: Connector,
+    address: Address,
+    key: Option<HeaderValue>,
+    limit: Duration,
+    max_reply_bytes: usize,
+    clock: Arc<dyn Clock>,
+    tracker: TaskTracker,
+}
+
+impl WsBrain {
+    /// A brain at `url`; `/step` is added to its path.
+    pub fn new(url: Url, settings: AskSettings, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
+        let address = Address::new(url, "/step")?;
+        let dialer = Dialer {
+            connector: Connector::new(&address.uri, &Matcher::from_env(), Speaks::Upgraded)?,
+            key: settings.key.clone().or_else(|| address.password.clone()),
+            address,
+            limit: settings.timeout.min(DIAL),
+            max_reply_bytes: settings.max_reply_bytes,
+            clock,
+            tracker: TaskTracker::new(),
+        };
+        Ok(Self { dialer: Arc::new(dialer), settings, link: Mutex::default() })
+    }
+
+    async fn attempt(&self, request: &StepRequest) -> Result<Json, TryError> {
+        let asking = async {
+            let link = self.link().await?;
+            link.ask((request.task_id.clone(), request.iteration), frame::question(request)).await
+        };
+        tokio::time::timeout(self.settings.timeout, asking).await.unwrap_or_else(|_| Err(retry::timed_out()))
+    }
+
+    /// The connection. Whoever comes while it is being made waits for the same one.
+    fn link(&self) -> Shared<Dialling> {
+        let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        let usable = link.as_ref().filter(|dialling| match dialling.peek() {
+            Some(Ok(link)) => link.is_open(),
+            Some(Err(_)) => false,
+            None => true,
+        });
+        if let Some(usable) = usable {
+            return usable.clone();
+        }
+        let dialler = Arc::clone(&self.dialer);
+        let dialling: Dialling = Box::pin(async move { dialler.dial().await });
+        link.insert(dialling.shared()).clone()
+    }
+}
+
+#[async_trait]
+impl Brain for WsBrain {
+    async fn step(&self, request: &StepRequest) -> Result<Json, BrainError> {
+        retry(self.settings.retries, &self.dialer.address.name, || self.attempt(request)).await
+    }
+}
+
+impl Dialer {
+    async fn dial(&self) -> Result<Arc<Link>, TryError> {
+        let socket = tokio::time::timeout(self.limit, self.handshake()).await;
+        let socket = socket.unwrap_or_else(|_| Err(TryError::again("no connection within its time")))?;
+        Ok(Link::open(socket, self.address.name.clone(), self.max_reply_bytes, &self.tracker))
+    }
+
+    async fn handshake(&self) -> Result<Socket, TryError> {
+        let stream = TokioIo::new(self.connector.connect().await?);
+        let mut request = self.address.uri.clone().into_client_request().map_err(|error| self.refused(error))?;
+        if let Some(key) = &self.key {
+            request.headers_mut().insert(AUTHORIZATION, key.clone());
+        }
+        let limit = Some(link::longest_frame(self.max_reply_bytes));
+        let config = WebSocketConfig::default().max_message_size(limit).max_frame_size(limit);
+        let opened = tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await;
+        opened.map(|(socket, _)| socket).map_err(|error| self.refused(error))
+    }
+
+    /// Instead of a connection there was an answer, or none.
+    fn refused(&self, error: Error) -> TryError {
+        let Error::Http(answer) = error else { return retry::by_error(&error) };
+        let (head, body) = answer.into_parts();
+        let said = String::from_utf8_lossy(body.as_deref().unwrap_or_default()).into_owned();
+        let message = format!("{} answered {}: {}", self.address.name, head.status, excerpt(&said));
+        if head.status.is_success() {
+            return TryError::protocol(format!("{message}: it speaks no WebSocket there"));
+        }
+        let now = std::time::UNIX_EPOCH + self.clock.now().since(Timestamp::from_millis(0));
+        let after = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        retry::by_status(head.status, message, after.and_then(|value| retry_after(value, now)))
+    }
+}
