@@ -13,13 +13,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hyper::Uri;
 use hyper::header::HeaderValue;
+use hyper::{Response, StatusCode, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Url;
+use tonic::body::Body;
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Status, TimeoutExpired};
+use tower::util::MapResult;
 
 use super::address::{Address, traceparent};
 use super::connect::{Connector, DEAD, PING, Speaks};
@@ -34,13 +36,25 @@ const ENVELOPE: usize = 64;
 
 /// Asks over gRPC.
 pub struct GrpcBrain {
-    watchful: BrainClient<Channel>,
-    calm: BrainClient<Channel>,
+    watchful: Client,
+    calm: Client,
     /// Whether the brain has asked for calm.
     is_calm: AtomicBool,
     name: String,
     authorization: Option<MetadataValue<Ascii>>,
     settings: AskSettings,
+}
+
+type Client = BrainClient<MapResult<Channel, Check>>;
+type Check = fn(Result<Response<Body>, tonic::transport::Error>) -> Result<Response<Body>, CallError>;
+
+/// Why a call has no answer; tonic makes a status of it.
+#[derive(Debug, thiserror::Error)]
+enum CallError {
+    #[error("the connection failed")]
+    Connection(#[from] tonic::transport::Error),
+    #[error("the answer is not gRPC's")]
+    Answer(#[source] Status),
 }
 
 impl GrpcBrain {
@@ -51,7 +65,8 @@ impl GrpcBrain {
         let client = |endpoint: Endpoint| {
             let connector = Arc::clone(&connector);
             let dial = tower::service_fn(move |_: Uri| connector.dial());
-            BrainClient::new(endpoint.connect_with_connector_lazy(dial))
+            let channel = endpoint.connect_with_connector_lazy(dial);
+            BrainClient::new(MapResult::new(channel, checked as Check))
                 .max_decoding_message_size(settings.max_reply_bytes.saturating_add(ENVELOPE))
                 .max_encoding_message_size(usize::MAX)
         };
@@ -111,6 +126,9 @@ impl GrpcBrain {
         if cause.is_some_and(asks_for_calm) && !self.is_calm.swap(true, Ordering::Relaxed) {
             tracing::info!(brain = self.name, "the brain takes pings amiss; it gets none any more");
         }
+        if cause.is_some_and(|cause| has(cause, |_: &TimeoutExpired| true)) {
+            return retry::timed_out();
+        }
         // A reply that is too long is refused here, and the brain would send it again.
         if status.code() == Code::OutOfRange && cause.is_none() {
             let limit = self.settings.max_reply_bytes;
@@ -152,13 +170,28 @@ fn pushback(metadata: &MetadataMap) -> Option<Duration> {
 
 /// Whether HTTP/2's `ENHANCE_YOUR_CALM` is among the causes.
 fn asks_for_calm(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.downcast_ref::<h2::Error>().is_some_and(|error| error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
-        {
-            return true;
-        }
-        cause = error.source();
+    has(error, |error: &h2::Error| error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
+}
+
+/// Whether there is such an error among this one and its causes.
+fn has<E: Error + 'static>(error: &(dyn Error + 'static), is_it: impl Fn(&E) -> bool) -> bool {
+    error.downcast_ref().is_some_and(&is_it) || error.source().is_some_and(|cause| has(cause, is_it))
+}
+
+/// An answer that is not gRPC's, from a proxy perhaps, by gRPC's own table of what HTTP's statuses mean.
+fn checked(answered: Result<Response<Body>, tonic::transport::Error>) -> Result<Response<Body>, CallError> {
+    let answer = answered?;
+    let status = answer.status();
+    if status == StatusCode::OK {
+        return Ok(answer);
     }
-    false
+    let code = match status.as_u16() {
+        400 => Code::Internal,
+        401 => Code::Unauthenticated,
+        403 => Code::PermissionDenied,
+        404 => Code::Unimplemented,
+        429 | 502..=504 => Code::Unavailable,
+        _ => Code::Unknown,
+    };
+    Err(CallError::Answer(Status::new(code, format!("HTTP status {status}, and nothing of gRPC"))))
 }

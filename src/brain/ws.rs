@@ -116,7 +116,10 @@ impl Dialer {
 
     async fn handshake(&self) -> Result<Socket, TryError> {
         let stream = TokioIo::new(self.connector.connect().await?);
-        let mut request = self.address.uri.clone().into_client_request().map_err(|error| self.refused(error))?;
+        // Its URLs begin with ws; on a way through TLS that is no longer asked.
+        let uri =
+            format!("ws:{}", self.address.uri.to_string().trim_start_matches("https:").trim_start_matches("http:"));
+        let mut request = uri.into_client_request().map_err(|error| self.refused(error))?;
         if let Some(key) = &self.key {
             request.headers_mut().insert(AUTHORIZATION, key.clone());
         }

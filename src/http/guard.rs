@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::Request;
-use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
@@ -64,8 +64,9 @@ impl Guard {
     pub(super) async fn check(&self, request: Request, next: Next) -> Response {
         match self.refuse(&request) {
             Some(problem) => {
+                let is_grpc = is_grpc(request.headers());
                 linger(request.into_body()).await;
-                problem.into_response()
+                if is_grpc { problem.into_grpc() } else { problem.into_response() }
             }
             None => next.run(request).await,
         }
@@ -137,6 +138,11 @@ fn is_cross_origin(headers: &HeaderMap, host: &Authority, method: &Method) -> bo
     let foreign = says("sec-fetch-site", &["cross-site", "same-site"]);
     let followed_link = says("sec-fetch-mode", &["navigate"]) && method == Method::GET;
     foreign && !followed_link
+}
+
+/// Whether the caller wants the answer as gRPC has it.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {

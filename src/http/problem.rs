@@ -78,6 +78,16 @@ pub(super) enum OpenRefusals {
 }
 
 impl Problem {
+    /// For a caller that speaks gRPC: the status stands in the headers.
+    pub(super) fn into_grpc(self) -> Response {
+        let code = match self.status {
+            401 => tonic::Code::Unauthenticated,
+            403 => tonic::Code::PermissionDenied,
+            _ => tonic::Code::InvalidArgument,
+        };
+        tonic::Status::new(code, self.detail).into_http()
+    }
+
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
             kind: "about:blank",

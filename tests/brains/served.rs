@@ -1,0 +1,107 @@
+//! `codex-agent brain`: one port, three ways in, for several workers; and what clients of others see of it.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Child;
+
+use crate::common::brain::{call, finish};
+use crate::common::{Home, Service, client, eventually, send};
+
+/// A served brain; its address.
+async fn serve(home: &Home, listen: &str, variables: &[(&str, &str)]) -> (Child, String) {
+    let mut command = home.command(&["brain", "--listen", listen]);
+    let mut child = command.envs(variables.iter().copied()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        if let Some(at) = line.find("http://") {
+            return (child, line[at + "http://".len()..].trim_end_matches("/step").to_owned());
+        }
+    }
+    panic!("the brain did not start");
+}
+
+fn task(name: &str, seconds: f64) -> Value {
+    let wait = call("run_command", &json!({"command": format!("sleep {seconds}")}));
+    json!({"task_id": name, "instruction": "x", "script": [wait.clone(), wait, finish()]})
+}
+
+#[tokio::test]
+async fn one_port_serves_several_workers_over_all_ways_and_is_killed_in_between() {
+    let home = Home::new();
+    let token = [("API_TOKENS", "letmein")];
+    let (mut brain, address) = serve(&home, "127.0.0.1:0", &token).await;
+    let mut services = Vec::new();
+    for scheme in ["http", "ws", "grpc"] {
+        let url = format!("{scheme}://{address}");
+        services.push((scheme, Service::start(&url, &[("OPENAI_API_KEY", "letmein"), ("MAX_COMMANDS", "64")]).await));
+    }
+    for (scheme, service) in &services {
+        for number in 0..10 {
+            service.submit(&task(&format!("{scheme}-{number}"), 0.5)).await;
+        }
+    }
+    eventually("all are under way", async || {
+        for (_, service) in &services {
+            let list = service.get("/tasks?limit=200").await.json();
+            if !list["tasks"].as_array().unwrap().iter().all(|task| task["iteration"].as_u64().unwrap() >= 1) {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
+    brain.kill().await.unwrap();
+    let (_brain, _) = serve(&home, &address, &token).await;
+    for (scheme, service) in &services {
+        for number in 0..10 {
+            let name = format!("{scheme}-{number}");
+            assert_eq!(service.ended(&name).await["status"], "succeeded", "{name}");
+            let iterations: Vec<_> =
+                service.record(&name).await.iter().map(|line| line["iteration"].as_u64().unwrap()).collect();
+            assert_eq!(iterations, [1, 2, 3]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_worker_without_the_token_is_told_so_over_all_ways() {
+    let home = Home::new();
+    let (_brain, address) = serve(&home, "127.0.0.1:0", &[("API_TOKENS", "letmein")]).await;
+    for scheme in ["http", "ws", "grpc"] {
+        let service = Service::start(&format!("{scheme}://{address}"), &[("OPENAI_API_KEY", "guessed")]).await;
+        let task = service.finish(&task("t", 0.0)).await;
+        assert_eq!(task["error"]["code"], "brain_protocol", "{task}");
+        let told = task["error"]["message"].as_str().unwrap();
+        assert!(told.contains("401") || told.contains("Unauthenticated"), "{told}");
+        assert!(!told.contains("guessed") && !told.contains("letmein"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_step_has_the_same_answer_and_a_bad_one_says_why() {
+    let home = Home::new();
+    let (_brain, address) = serve(&home, "127.0.0.1:0", &[]).await;
+    let post = async |key: &str, body: String| {
+        send(client().post(format!("http://{address}/step")).header("idempotency-key", key).body(body)).await
+    };
+    let start = json!({"task_id": "t", "payload": {"event": "start", "task": task("t", 0.0)}}).to_string();
+    let first = post("t/1", start.clone()).await;
+    assert_eq!((first.status, &first.json()["name"]), (200, &json!("run_command")));
+    assert_eq!(post("t/1", start).await.body, first.body);
+    let unknown = json!({"task_id": "u", "payload": {"event": "tool_result", "result": {}}}).to_string();
+    assert_eq!(post("u/2", unknown).await.json(), json!({"event": "resync"}));
+    for (body, named) in [
+        ("{", "not a step"),
+        (r#"{"task_id":"../x","payload":{"event":"start"}}"#, "task_id"),
+        (r#"{"task_id":"t","payload":{"event":"start"}}"#, "a start has no task"),
+        (r#"{"task_id":"t","payload":{"event":"start","task":{}}}"#, "script"),
+    ] {
+        let answer = post("x/1", body.to_owned()).await;
+        assert_eq!(answer.status, 422, "{body}");
+        assert!(answer.text().contains(named), "{body}: {}", answer.text());
+    }
+    let answer = send(client().get(format!("http://{address}/healthz"))).await;
+    assert_eq!(answer.status, 200);
+}
