@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::brain::{Brain, HttpBrain, HttpSettings, ScriptBrain};
+use crate::brain::{Brain, HttpBrain, HttpSettings, ScriptBrain, ScriptSettings};
 use crate::config::{BrainUrl, Config, ConfigError};
 use crate::domain::{Clock, Models, SpecLimits, SystemClock, TaskId};
 use crate::http::server::{self, Patience};
@@ -236,7 +236,7 @@ impl App {
 
 fn brain(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Brain>, StartError> {
     Ok(match &config.mcp_server_url {
-        BrainUrl::Script => Arc::new(ScriptBrain),
+        BrainUrl::Script => Arc::new(script_brain(config)),
         BrainUrl::WebSocket(_) | BrainUrl::Grpc(_) | BrainUrl::OpenAi => return Err(StartError::NotYet),
         BrainUrl::Http(url) => {
             let settings = HttpSettings {
@@ -248,6 +248,11 @@ fn brain(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Brain>, Start
             Arc::new(HttpBrain::new(url.clone(), settings, clock)?)
         }
     })
+}
+
+/// The brain that needs no model, in the service or as a process of its own.
+pub fn script_brain(config: &Config) -> ScriptBrain {
+    ScriptBrain::new(ScriptSettings { replay_dir: config.replays() })
 }
 
 async fn toolbox(config: &Config) -> Result<Toolbox, StartError> {

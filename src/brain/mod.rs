@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  run ── StepRequest ─► trait Brain ─┬─ http    POST {url}/step, tried again by the rules in retry
-//!                                     └─ script  the task's own steps, inside this process
+//!                                     └─ script  the task's own steps, a record or directives, inside this process
 //!
 //!  codex-agent brain --listen ─► serve: the script brain at /step, for workers elsewhere
 //! ```
@@ -20,7 +20,7 @@ pub mod serve;
 use async_trait::async_trait;
 
 pub use http::{HttpBrain, HttpSettings, SetupError};
-pub use script::ScriptBrain;
+pub use script::{ScriptBrain, ScriptSettings};
 
 use crate::domain::{ErrorCode, Exchange, Json, TaskId};
 
