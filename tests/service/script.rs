@@ -204,6 +204,62 @@ async fn a_task_of_directives_goes_on_after_kill_9() {
     assert_eq!((read("a.txt"), read("b.txt"), read("count.txt")), ("y".into(), "z".into(), "ran\n".into()));
 }
 
+#[cfg(not(feature = "kill-points"))]
+#[test]
+fn directives_come_to_the_same_wherever_the_service_dies() {
+    crate::common::skip("the service has no points to die at without --features kill-points");
+}
+
+#[cfg(feature = "kill-points")]
+#[tokio::test]
+async fn directives_come_to_the_same_wherever_the_service_dies() {
+    const POINTS: [&str; 10] = [
+        "reply-received",
+        "reply-recorded",
+        "line-torn",
+        "line-written",
+        "edit-intended",
+        "edit-made",
+        "command-called",
+        "command-ran",
+        "result-recorded",
+        "end-recorded",
+    ];
+    let instruction = "replace \"x\" with \"xy\" in **/*.txt\nuntil true passes\ncreate d.txt with \"z\"";
+    let task = json!({"task_id": "t", "instruction": instruction, "max_iterations": 30}).to_string();
+    for point in POINTS {
+        let passes = if point == "end-recorded" { 1..=1 } else { 1..=2 };
+        for pass in passes {
+            let home = Home::new();
+            for name in ["a.txt", "b.txt", "c.txt"] {
+                std::fs::write(home.code().join(name), "x x\n").unwrap();
+            }
+            let at = format!("{point}:{pass}");
+            let service = Service::start_in(home, SCRIPT, &[("CODEX_AGENT_KILL_AT", &at)]).await;
+            let post = service.request("POST", "/tasks").header("content-type", "application/json").body(task.clone());
+            // It may die before it has answered.
+            drop(post.send().await);
+            let (home, code) = service.ended_by_itself().await;
+            assert_eq!(code, None, "{at}: it was not killed");
+            let service = Service::start_in(home, SCRIPT, &[]).await;
+            service.post("/tasks", task.clone()).await;
+            let ended = service.ended("t").await;
+            assert!(ended["status"] == "succeeded", "{at}: {ended}");
+            let record = service.record("t").await;
+            let numbers: Vec<u64> = record.iter().map(|line| line["iteration"].as_u64().unwrap()).collect();
+            assert_eq!(numbers, (1..=record.len() as u64).collect::<Vec<_>>(), "{at}");
+            let again = summary(&ended).contains("round 2");
+            // Only the command of the `until` may have to be found out anew, and then all before it is done again.
+            assert!(!again || (point.starts_with("command-") && pass == 2), "{at}: {}", summary(&ended));
+            let text = if again { "xyy xyy\n" } else { "xy xy\n" };
+            for name in ["a.txt", "b.txt", "c.txt"] {
+                assert_eq!(std::fs::read_to_string(service.home.code().join(name)).unwrap(), text, "{at}: {name}");
+            }
+            assert_eq!(std::fs::read_to_string(service.home.code().join("d.txt")).unwrap(), "z", "{at}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_tasks_among_the_examples_succeed() {
     let mut count = 0;

@@ -41,27 +41,29 @@ impl Recorded {
         if wire.iteration.is_some_and(|iteration| iteration != number) {
             return Err(not_one(&format!("it does not bear the iteration {number}")));
         }
-        let json = |raw: &RawValue| Json::parse(raw.get()).map_err(|error| not_one(&error));
         let mcp_reply = match wire.mcp_reply.get() {
             "null" => None,
-            _ => Some(without_usage(&json(wire.mcp_reply)?).map_err(|error| not_one(&error))?),
+            text => {
+                let reply = Json::parse(text).map_err(|error| not_one(&error))?;
+                Some(without_usage(&reply).map_err(|error| not_one(&error))?)
+            }
         };
-        Ok(Self { agent_input: json(wire.agent_input)?, mcp_reply })
+        // It may go deeper than a reply: what was posted stands inside it.
+        let agent_input = Json::reread(wire.agent_input.get()).map_err(|error| not_one(&error))?;
+        Ok(Self { agent_input, mcp_reply })
     }
 }
 
 /// The text of line `number`, if the record has so many, and the record's name.
 pub(super) fn line(dir: &Path, name: &str, number: u32) -> Result<(String, Option<String>), String> {
     let (file, name) = open(dir, name).map_err(|error| format!("replay {:?}: {error}", shortened(name)))?;
-    let failed = |error: &io::Error| format!("{name}, line {number}: cannot be read: {error}");
-    let mut lines = BufReader::new(file.take(MAX_BYTES)).lines();
-    for _ in 1..number {
-        if lines.next().transpose().map_err(|error| failed(&error))?.is_none() {
-            break;
+    for (at, line) in (1..=number).zip(BufReader::new(file.take(MAX_BYTES)).lines()) {
+        let line = line.map_err(|error| format!("{name}, line {at}: cannot be read: {error}"))?;
+        if at == number {
+            return Ok((name, Some(line)));
         }
     }
-    let line = lines.next().transpose().map_err(|error| failed(&error))?;
-    Ok((name, line))
+    Ok((name, None))
 }
 
 /// The record of that name, with or without its ending; no name leads out of `dir`.
@@ -152,6 +154,8 @@ mod tests {
         assert_eq!(reply(r#"{"usage":1}"#).as_deref(), Some("{}"));
         assert_eq!(reply("[1]").as_deref(), Some("[1]"));
         assert_eq!(reply("null"), None);
+        let deep = format!(r#"{{"agent_input":{}1{},"mcp_reply":{{}}}}"#, "[".repeat(1000), "]".repeat(1000));
+        assert!(Recorded::parse(&deep, 1).is_ok());
     }
 
     #[test]
@@ -177,6 +181,9 @@ mod tests {
         assert_eq!(found("a.jsonl", 3).unwrap().1.as_deref(), Some("three"));
         assert_eq!(found("a", 4).unwrap().1, None);
         assert_eq!(found("a", 9).unwrap().1, None);
+        std::fs::write(dir.join("binary"), b"one\n\xff\nthree\n").unwrap();
+        assert_eq!(found("binary", 1).unwrap().1.as_deref(), Some("one"));
+        assert!(found("binary", 3).unwrap_err().starts_with("binary, line 2: cannot be read"));
         assert_eq!(found("below/b", 1).unwrap().1.as_deref(), Some("b"));
         assert_eq!(found("inner", 2).unwrap().1.as_deref(), Some("two"));
         let absolute = home.path().join("secret");
