@@ -75,7 +75,7 @@ impl<'a> Interpreter<'a> {
         Self { program, at: 0, block: 0, round: 1, stage: Stage::Begun, failed: None, done: Done::default() }
     }
 
-    /// The first act.
+    /// What the directive whose turn it is begins with, or the end.
     pub(super) fn begin(&mut self) -> Result<Act, String> {
         let Some(line) = self.program.get(self.at) else { return Ok(Act::Finish(self.done.summary())) };
         let (stage, act) = match &line.directive {
