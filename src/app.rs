@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::brain::{AskSettings, Brain, GrpcBrain, HttpBrain, ScriptBrain, WsBrain};
+use crate::brain::{AskSettings, Brain, GrpcBrain, HttpBrain, ScriptBrain, ScriptSettings, WsBrain};
 use crate::config::{BrainUrl, Config, ConfigError};
 use crate::domain::{Clock, Models, SpecLimits, SystemClock, TaskId};
 use crate::http::server::{self, Patience};
@@ -244,7 +244,7 @@ fn brain(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Brain>, Start
         })
     };
     Ok(match &config.mcp_server_url {
-        BrainUrl::Script => Arc::new(ScriptBrain),
+        BrainUrl::Script => Arc::new(script_brain(config)),
         BrainUrl::OpenAi => return Err(StartError::NotYet),
         BrainUrl::Http(url) => Arc::new(HttpBrain::new(url.clone(), ask()?, clock)?),
         BrainUrl::Grpc(url) => Arc::new(GrpcBrain::new(url.clone(), ask()?)?),
@@ -264,8 +264,13 @@ pub struct Inside {
 pub fn inside(config: &Config) -> Result<Inside, StartError> {
     Ok(match &config.mcp_server_url {
         BrainUrl::OpenAi => Inside { name: "openai", brain: brain(config, Arc::new(SystemClock))? },
-        _ => Inside { name: "script", brain: Arc::new(ScriptBrain) },
+        _ => Inside { name: "script", brain: Arc::new(script_brain(config)) },
     })
+}
+
+/// The brain that needs no model, in the service or as a process of its own.
+pub fn script_brain(config: &Config) -> ScriptBrain {
+    ScriptBrain::new(ScriptSettings { replay_dir: config.replays() })
 }
 
 async fn toolbox(config: &Config) -> Result<Toolbox, StartError> {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  run ── StepRequest ─► trait Brain ─┬─ http    POST {url}/step, tried again by the rules in retry
-//!                                     └─ script  the task's own steps, inside this process
+//!                                     └─ script  the task's own steps, a record or directives, inside this process
 //!
 //!  codex-agent brain --listen ─► serve: the script brain at /step, for workers elsewhere
 //! ```
@@ -30,7 +30,7 @@ use axum::http::HeaderValue;
 
 pub use grpc::GrpcBrain;
 pub use http::HttpBrain;
-pub use script::ScriptBrain;
+pub use script::{ScriptBrain, ScriptSettings};
 pub use ws::WsBrain;
 
 use crate::domain::{ErrorCode, Exchange, Json, TaskId};

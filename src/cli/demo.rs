@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Exit, print_line, progress};
 use crate::app;
+use crate::brain::install_tls;
 use crate::brain::serve::{self, Desk};
-use crate::brain::{ScriptBrain, install_tls};
 use crate::config::{BrainUrl, Config};
 use crate::http::server::{self, Patience};
 use crate::http::{self, Guard};
@@ -93,7 +93,7 @@ async fn show() -> anyhow::Result<Exit> {
     let brain_url = format!("http://{}", brain.local_addr()?);
     let guard = Guard::new(&[], loopback, Vec::new());
     let patience = Patience { header: config.header_timeout, grace: Duration::ZERO };
-    let desk = Arc::new(Desk::new(Arc::new(ScriptBrain)));
+    let desk = Arc::new(Desk::new(Arc::new(app::script_brain(&config))));
     let router = http::guarded(serve::router(desk, stop.clone()), &guard);
     let brain = server::serve(brain, router, stop.clone(), patience);
 

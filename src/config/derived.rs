@@ -67,6 +67,11 @@ impl Config {
         }
     }
 
+    /// `REPLAY_DIR`, or where this service keeps its records.
+    pub fn replays(&self) -> PathBuf {
+        self.replay_dir.clone().unwrap_or_else(|| self.output_dir.join("finetuning_data"))
+    }
+
     /// The names in `ALLOWED_HOSTS`, in lower case.
     pub fn allowed_host_names(&self) -> Vec<String> {
         let names = self.allowed_hosts.iter().flat_map(|text| text.split(','));

@@ -20,6 +20,7 @@ mod log;
 mod network;
 mod notes_parity;
 mod ordinary;
+mod script;
 mod steward;
 mod submit;
 mod tools;
