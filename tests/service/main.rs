@@ -11,6 +11,7 @@ mod brains;
 mod cancel;
 mod confined;
 mod crash;
+mod doctor;
 mod example_brains;
 mod fidelity;
 mod hostile;
