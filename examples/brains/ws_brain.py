@@ -5,7 +5,7 @@ from websockets.sync.server import serve
 def decide(payload):
     result = payload.get("result", {})
     if payload["event"] == "start":
-        return {"event": "tool_call", "name": "read_file", "arguments": {"file_path": payload["task"]["file"]}}
+        return {"event": "tool_call", "name": "read_file", "arguments": {"file_path": payload["task"].get("file", "")}}
     if payload.get("name") == "read_file" and result["status"] == "success":
         tidy = "".join(line.rstrip() + "\n" for line in result["content"].splitlines())
         edit = {"file_path": payload["arguments"]["file_path"], "new_content": tidy, "expected_sha256": result["sha256"]}

@@ -190,11 +190,15 @@ impl fmt::Display for Finding {
                 }
                 critique.as_ref().map_or(Ok(()), |critique| write!(f, "; {critique} reviews what it proposes"))
             }
-            Self::Unreached { obstacle: Obstacle::None, url, waited, said, .. } => write!(
+            Self::Unreached { obstacle: Obstacle::None, peer, url, waited, said } => write!(
                 f,
-                "{said}: a connection to {} comes about, so look at what its server says; it was asked once and waited for \
-                 {} s at most, tasks ask MCP_RETRIES times more and wait MCP_TIMEOUT",
+                "{said}: a connection to {} comes about, so look at what the server there says, and whether it is {}; it was \
+                 asked once and waited for {} s at most, tasks ask MCP_RETRIES times more and wait MCP_TIMEOUT",
                 address(url),
+                match peer {
+                    Peer::Brain => "a brain",
+                    Peer::Model => "a model's",
+                },
                 waited.as_secs(),
             ),
             Self::Unreached { peer, url, obstacle, said, .. } => obstacle.tell(f, *peer, url, said),
