@@ -116,7 +116,9 @@ impl Dialer {
 
     async fn handshake(&self) -> Result<Socket, TryError> {
         let stream = TokioIo::new(self.connector.connect().await?);
-        let mut request = self.address.uri.clone().into_client_request().map_err(|error| self.refused(error))?;
+        // The library takes no URI that does not begin with ws or wss.
+        let uri = self.address.uri.to_string().replacen("http", "ws", 1);
+        let mut request = uri.into_client_request().map_err(|error| self.refused(error))?;
         if let Some(key) = &self.key {
             request.headers_mut().insert(AUTHORIZATION, key.clone());
         }
