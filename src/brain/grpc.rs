@@ -13,13 +13,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hyper::Uri;
 use hyper::header::HeaderValue;
+use hyper::{Response, StatusCode, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Url;
+use tonic::body::Body;
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
+use tower::ServiceExt;
+use tower::util::MapResponse;
 
 use super::address::{Address, traceparent};
 use super::connect::{Connector, DEAD, PING, Speaks};
@@ -34,14 +37,17 @@ const ENVELOPE: usize = 64;
 
 /// Asks over gRPC.
 pub struct GrpcBrain {
-    watchful: BrainClient<Channel>,
-    calm: BrainClient<Channel>,
+    watchful: Client,
+    calm: Client,
     /// Whether the brain has asked for calm.
     is_calm: AtomicBool,
     name: String,
     authorization: Option<MetadataValue<Ascii>>,
     settings: AskSettings,
 }
+
+/// A channel on which every answer is gRPC's.
+type Client = BrainClient<MapResponse<Channel, fn(Response<Body>) -> Response<Body>>>;
 
 impl GrpcBrain {
     /// A brain at `url`, which has no path. To be called within a runtime.
@@ -51,7 +57,8 @@ impl GrpcBrain {
         let client = |endpoint: Endpoint| {
             let connector = Arc::clone(&connector);
             let dial = tower::service_fn(move |_: Uri| connector.dial());
-            BrainClient::new(endpoint.connect_with_connector_lazy(dial))
+            let channel = endpoint.connect_with_connector_lazy(dial);
+            BrainClient::new(channel.map_response(as_grpc as fn(_) -> _))
                 .max_decoding_message_size(settings.max_reply_bytes.saturating_add(ENVELOPE))
                 .max_encoding_message_size(usize::MAX)
         };
@@ -135,6 +142,24 @@ impl Brain for GrpcBrain {
     async fn step(&self, request: &StepRequest) -> Result<Json, BrainError> {
         retry(self.settings.retries, &self.name, || self.attempt(request)).await
     }
+}
+
+/// What is no gRPC, such as the 401 of a guard or the 502 of a proxy, as the status that gRPC has for it ("HTTP to gRPC
+/// Status Code Mapping"). Its body would be read as a message.
+fn as_grpc(answer: Response<Body>) -> Response<Body> {
+    let code = match answer.status() {
+        StatusCode::OK => return answer,
+        StatusCode::UNAUTHORIZED => Code::Unauthenticated,
+        StatusCode::FORBIDDEN => Code::PermissionDenied,
+        StatusCode::NOT_FOUND => Code::Unimplemented,
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Code::Unavailable,
+        StatusCode::BAD_REQUEST => Code::Internal,
+        _ => Code::Unknown,
+    };
+    Status::new(code, format!("HTTP {}", answer.status())).into_http()
 }
 
 /// As metadata, which shows it as little as a header does.
