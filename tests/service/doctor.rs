@@ -1,9 +1,10 @@
 //! `codex-agent doctor` before brains that are well, and before others: what it prints, and its exit code.
 
+use std::process::Stdio;
 use std::sync::Arc;
 
 use serde_json::json;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -196,4 +197,28 @@ async fn the_script_brain_is_inside_and_the_sandbox_can_be_looked_at_alone() {
     let output = home.command(&["doctor", "--sandbox-only"]).output().await.unwrap();
     let out = String::from_utf8(output.stdout).unwrap();
     assert!(out.starts_with("sandbox  ") && !out.contains("brain  "), "{out}");
+}
+
+#[tokio::test]
+async fn a_served_brain_passes_over_every_transport_and_wants_its_token() {
+    let home = Home::new();
+    let mut command = home.command(&["brain"]);
+    command.env("LISTEN", "127.0.0.1:0").env("API_TOKENS", "correct-horse").stdout(Stdio::piped());
+    let mut brain = command.spawn().unwrap();
+    let mut lines = BufReader::new(brain.stdout.take().unwrap()).lines();
+    let address = loop {
+        let line = lines.next_line().await.unwrap().unwrap();
+        if let Some((_, rest)) = line.split_once("://") {
+            break rest.split(['/', ' ', ',']).next().unwrap().to_owned();
+        }
+    };
+    for scheme in ["http", "ws", "grpc"] {
+        let url = format!("{scheme}://{address}");
+        let (code, lines) = doctor(&url, &[("OPENAI_API_KEY", "correct-horse")]).await;
+        assert_eq!((code, lines.len()), (Some(0), 6), "{lines:?}");
+        assert!(lines[1..].iter().all(|line| line.starts_with("  ok       ")), "{lines:?}");
+
+        let told = doctor(&url, &[]).await;
+        assert!(only_failure(&told).contains(": set OPENAI_API_KEY to one of the tokens"), "{told:?}");
+    }
 }
