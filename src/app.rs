@@ -234,7 +234,8 @@ impl App {
     }
 }
 
-fn brain(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Brain>, StartError> {
+/// Whom the configuration has asked for the next step.
+pub fn brain(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Brain>, StartError> {
     let ask = || -> Result<_, StartError> {
         Ok(AskSettings {
             key: config.bearer()?,

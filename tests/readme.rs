@@ -339,12 +339,14 @@ fn transcript(block: &Block) -> Vec<Step> {
 /// The text with what differs from run to run made equal. In a mask `•` is a hexadecimal digit, `?` a letter or digit,
 /// `#` a number.
 fn masked(text: &str) -> String {
-    const MASKS: [&str; 8] = [
+    const MASKS: [&str; 10] = [
         "••••••••-••••-••••-••••-••••••••••••",
         "#-#-#T#:#:#.#Z",
         "127.0.0.1:#",
         "codex-agent-demo-??????",
         "(# ms)",
+        "took # ms in the median",
+        "# ms at most",
         "step_ms\":#",
         "tool_ms\":#",
         "duration_ms\":#",

@@ -173,7 +173,8 @@ fn tls(speaks: Speaks) -> Result<ClientConfig, SetupError> {
     Ok(config)
 }
 
-fn is_loopback(uri: &Uri) -> bool {
+/// Whether it is on this machine.
+pub(super) fn is_loopback(uri: &Uri) -> bool {
     let host = uri.host().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())

@@ -21,7 +21,8 @@ use tonic::body::Body;
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, TimeoutExpired};
-use tower::util::MapResult;
+use tower::ServiceExt;
+use tower::util::MapResponse;
 
 use super::address::{Address, traceparent};
 use super::connect::{Connector, DEAD, PING, Speaks};
@@ -45,17 +46,8 @@ pub struct GrpcBrain {
     settings: AskSettings,
 }
 
-type Client = BrainClient<MapResult<Channel, Check>>;
-type Check = fn(Result<Response<Body>, tonic::transport::Error>) -> Result<Response<Body>, CallError>;
-
-/// Why a call has no answer; tonic makes a status of it.
-#[derive(Debug, thiserror::Error)]
-enum CallError {
-    #[error("the connection failed")]
-    Connection(#[from] tonic::transport::Error),
-    #[error("the answer is not gRPC's")]
-    Answer(#[source] Status),
-}
+/// A channel on which every answer is gRPC's.
+type Client = BrainClient<MapResponse<Channel, fn(Response<Body>) -> Response<Body>>>;
 
 impl GrpcBrain {
     /// A brain at `url`, which has no path. To be called within a runtime.
@@ -66,7 +58,7 @@ impl GrpcBrain {
             let connector = Arc::clone(&connector);
             let dial = tower::service_fn(move |_: Uri| connector.dial());
             let channel = endpoint.connect_with_connector_lazy(dial);
-            BrainClient::new(MapResult::new(channel, checked as Check))
+            BrainClient::new(channel.map_response(as_grpc as fn(_) -> _))
                 .max_decoding_message_size(settings.max_reply_bytes.saturating_add(ENVELOPE))
                 .max_encoding_message_size(usize::MAX)
         };
@@ -126,7 +118,7 @@ impl GrpcBrain {
         if cause.is_some_and(asks_for_calm) && !self.is_calm.swap(true, Ordering::Relaxed) {
             tracing::info!(brain = self.name, "the brain takes pings amiss; it gets none any more");
         }
-        if cause.is_some_and(|cause| has(cause, |_: &TimeoutExpired| true)) {
+        if cause.and_then(retry::cause::<TimeoutExpired>).is_some() {
             return retry::timed_out();
         }
         // A reply that is too long is refused here, and the brain would send it again.
@@ -155,6 +147,24 @@ impl Brain for GrpcBrain {
     }
 }
 
+/// What is no gRPC, such as the 401 of a guard or the 502 of a proxy, as the status that gRPC has for it ("HTTP to gRPC
+/// Status Code Mapping"). Its body would be read as a message.
+fn as_grpc(answer: Response<Body>) -> Response<Body> {
+    let code = match answer.status() {
+        StatusCode::OK => return answer,
+        StatusCode::UNAUTHORIZED => Code::Unauthenticated,
+        StatusCode::FORBIDDEN => Code::PermissionDenied,
+        StatusCode::NOT_FOUND => Code::Unimplemented,
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Code::Unavailable,
+        StatusCode::BAD_REQUEST => Code::Internal,
+        _ => Code::Unknown,
+    };
+    Status::new(code, format!("HTTP {}", answer.status())).into_http()
+}
+
 /// As metadata, which shows it as little as a header does.
 fn authorization(key: &HeaderValue) -> Result<MetadataValue<Ascii>, SetupError> {
     let mut value = MetadataValue::try_from(key.as_bytes()).map_err(|_| SetupError::Key)?;
@@ -170,28 +180,5 @@ fn pushback(metadata: &MetadataMap) -> Option<Duration> {
 
 /// Whether HTTP/2's `ENHANCE_YOUR_CALM` is among the causes.
 fn asks_for_calm(error: &(dyn Error + 'static)) -> bool {
-    has(error, |error: &h2::Error| error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
-}
-
-/// Whether there is such an error among this one and its causes.
-fn has<E: Error + 'static>(error: &(dyn Error + 'static), is_it: impl Fn(&E) -> bool) -> bool {
-    error.downcast_ref().is_some_and(&is_it) || error.source().is_some_and(|cause| has(cause, is_it))
-}
-
-/// An answer that is not gRPC's, from a proxy perhaps, by gRPC's own table of what HTTP's statuses mean.
-fn checked(answered: Result<Response<Body>, tonic::transport::Error>) -> Result<Response<Body>, CallError> {
-    let answer = answered?;
-    let status = answer.status();
-    if status == StatusCode::OK {
-        return Ok(answer);
-    }
-    let code = match status.as_u16() {
-        400 => Code::Internal,
-        401 => Code::Unauthenticated,
-        403 => Code::PermissionDenied,
-        404 => Code::Unimplemented,
-        429 | 502..=504 => Code::Unavailable,
-        _ => Code::Unknown,
-    };
-    Err(CallError::Answer(Status::new(code, format!("HTTP status {status}, and nothing of gRPC"))))
+    retry::cause::<h2::Error>(error).is_some_and(|error| error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
 }

@@ -4,6 +4,7 @@
 //!  run ── StepRequest ─► trait Brain ─┬─ http    POST {url}/step, tried again by the rules in retry
 //!                                     └─ script  the task's own steps, a record or directives, inside this process
 //!
+//!  codex-agent doctor ─► checkup: a conversation about a made-up task, and what it shows
 //!  codex-agent brain --listen ─► serve: the script brain at /step, for workers elsewhere
 //! ```
 //!
@@ -13,6 +14,7 @@
 //! Deliberately absent: what a reply means. That is [`Reply`](crate::domain::Reply)'s and the run loop's.
 
 mod address;
+pub mod checkup;
 mod connect;
 mod frame;
 mod grpc;
@@ -66,6 +68,14 @@ pub enum BrainError {
     /// It gave an answer that is none by the protocol.
     #[error("{0}")]
     Protocol(String),
+    /// It gave a status in place of a reply, one that does not pass by itself.
+    #[error("{message}")]
+    Status {
+        /// As in HTTP; other transports have their own words for the same.
+        status: u16,
+        /// With the beginning of what came with it.
+        message: String,
+    },
 }
 
 impl BrainError {
@@ -73,7 +83,7 @@ impl BrainError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Unreachable(_) => ErrorCode::BrainUnreachable,
-            Self::Protocol(_) => ErrorCode::BrainProtocol,
+            Self::Protocol(_) | Self::Status { .. } => ErrorCode::BrainProtocol,
         }
     }
 }

@@ -68,7 +68,7 @@ pub(super) fn by_status(status: StatusCode, message: String, after: Option<Durat
     if matches!(status.as_u16(), 408 | 425 | 429) || status.is_server_error() {
         TryError::Again { message, after }
     } else {
-        TryError::protocol(message)
+        TryError::Final(BrainError::Status { status: status.as_u16(), message })
     }
 }
 
@@ -82,6 +82,10 @@ pub(super) fn by_code(code: Code, message: String, after: Option<Duration>) -> T
         | Code::Cancelled
         | Code::Internal
         | Code::Unknown => TryError::Again { message, after },
+        // As HTTP puts the same.
+        Code::Unauthenticated => TryError::Final(BrainError::Status { status: 401, message }),
+        Code::PermissionDenied => TryError::Final(BrainError::Status { status: 403, message }),
+        Code::Unimplemented => TryError::Final(BrainError::Status { status: 501, message }),
         _ => TryError::protocol(message),
     }
 }
@@ -141,20 +145,17 @@ pub(super) fn causes(error: &dyn Error) -> String {
 
 /// Whether a certificate is the cause.
 fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        // An I/O error is its own inner error's wrapper, and names only that one's source.
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let inner = inner.map(|inner| inner as &(dyn Error + 'static));
-        if inner.is_some_and(is_untrusted) {
-            return true;
-        }
-        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
-            return true;
-        }
-        cause = error.source();
+    matches!(cause(error), Some(rustls::Error::InvalidCertificate(_)))
+}
+
+/// The first error of this type in `error` and its causes.
+pub(super) fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    if let Some(found) = error.downcast_ref() {
+        return Some(found);
     }
-    false
+    // An I/O error is its own inner error's wrapper, and names only that one's source.
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    inner.and_then(|inner| cause(inner)).or_else(|| error.source().and_then(cause))
 }
 
 #[cfg(test)]

@@ -116,9 +116,8 @@ impl Dialer {
 
     async fn handshake(&self) -> Result<Socket, TryError> {
         let stream = TokioIo::new(self.connector.connect().await?);
-        // Its URLs begin with ws; on a way through TLS that is no longer asked.
-        let uri =
-            format!("ws:{}", self.address.uri.to_string().trim_start_matches("https:").trim_start_matches("http:"));
+        // The library takes no URI that does not begin with ws or wss.
+        let uri = self.address.uri.to_string().replacen("http", "ws", 1);
         let mut request = uri.into_client_request().map_err(|error| self.refused(error))?;
         if let Some(key) = &self.key {
             request.headers_mut().insert(AUTHORIZATION, key.clone());

@@ -4,7 +4,7 @@
 //!  serve        the service                      brain        the script brain at /step
 //!  run          one task in the foreground       demo         all of it, on a small project
 //!  openapi      the description of the API       healthcheck  for a container
-//!  doctor       what confines commands
+//!  doctor       what confines commands, whether the brain answers
 //!  policy       what the rules say of a command
 //! ```
 //!
@@ -63,8 +63,8 @@ enum Verb {
     Brain,
     /// Show all of it on a small project with a failing test: no key, no server, no root
     Demo,
-    /// Tell what confines commands on this machine, and what is missing
-    Doctor,
+    /// Tell what confines commands on this machine, whether the brain answers, and what to do about what is missing
+    Doctor(doctor::Options),
     /// What the rules say of commands
     #[command(subcommand)]
     Policy(policy::Verb),
@@ -159,7 +159,7 @@ fn dispatch(verb: Option<Verb>, task: run::Options, config: Config) -> anyhow::R
             Verb::Run(options) => run::run(config, options).await,
             Verb::Brain => brain::brain(config).await,
             Verb::Demo => demo::demo().await,
-            Verb::Doctor => doctor::doctor(config).await,
+            Verb::Doctor(options) => doctor::doctor(config, options).await,
             Verb::Healthcheck => healthcheck::healthcheck(&config).await,
             Verb::Openapi | Verb::Policy(_) => Ok(Exit::Done),
         }

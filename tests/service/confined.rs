@@ -26,7 +26,7 @@ const GAINS: &[(libc::c_long, &str)] = &[
 
 fn masked(home: &Home, verb: &str, calls: &[libc::c_long]) -> tokio::process::Command {
     let mut command = home.command(&[verb]);
-    command.env("LISTEN", "127.0.0.1:0");
+    command.env("LISTEN", "127.0.0.1:0").env("MCP_SERVER_URL", "script:");
     mask(calls, libc::ENOSYS).put_on(&mut command);
     command
 }

@@ -11,6 +11,8 @@ mod brains;
 mod cancel;
 mod confined;
 mod crash;
+mod doctor;
+mod example_brains;
 mod fidelity;
 mod hostile;
 mod keeping;

@@ -128,8 +128,9 @@ pub mod brain_client {
         ///   traceparent      W3C trace context
         ///   grpc-timeout     how long the worker waits
         ///
-        /// A status other than OK is no reply. UNAVAILABLE, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED, ABORTED, INTERNAL and UNKNOWN
-        /// may pass: the step is asked again, with the same key. All others end the task.
+        /// A status other than OK is no reply. UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED, CANCELLED, INTERNAL and
+        /// UNKNOWN may pass: the step is asked again, with the same key, after grpc-retry-pushback-ms if the answer bears it. All
+        /// others end the task.
         pub async fn step(
             &mut self,
             request: impl tonic::IntoRequest<super::StepRequest>,
@@ -171,8 +172,9 @@ pub mod brain_server {
         ///   traceparent      W3C trace context
         ///   grpc-timeout     how long the worker waits
         ///
-        /// A status other than OK is no reply. UNAVAILABLE, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED, ABORTED, INTERNAL and UNKNOWN
-        /// may pass: the step is asked again, with the same key. All others end the task.
+        /// A status other than OK is no reply. UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED, CANCELLED, INTERNAL and
+        /// UNKNOWN may pass: the step is asked again, with the same key, after grpc-retry-pushback-ms if the answer bears it. All
+        /// others end the task.
         async fn step(
             &self,
             request: tonic::Request<super::StepRequest>,
