@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::brain::{Brain, HttpBrain, HttpSettings, ScriptBrain};
+use crate::brain::{Brain, HttpBrain, HttpSettings, OpenAiBrain, OpenAiSettings, OpenAiSetupError, ScriptBrain};
 use crate::config::{BrainUrl, Config, ConfigError};
 use crate::domain::{Clock, Models, SpecLimits, SystemClock, TaskId};
 use crate::http::server::{self, Patience};
@@ -26,7 +26,7 @@ use crate::run::{RunSettings, Runner};
 use crate::sandbox::{self, Sandbox};
 use crate::scheduler::{Scheduler, SchedulerSettings};
 use crate::store::{SqliteStore, Store, StoreError};
-use crate::tools::{PathError, Policy, PolicyError, Settings, Toolbox};
+use crate::tools::{self, PathError, Policy, PolicyError, Settings, Toolbox};
 
 /// After the tasks have come to rest, this long for answers that are still being sent.
 const HTTP_GRACE: Duration = Duration::from_secs(5);
@@ -91,6 +91,12 @@ pub enum StartError {
     /// The client for the brain.
     #[error("MCP_SERVER_URL: {0}")]
     Brain(#[from] crate::brain::SetupError),
+    /// `openai:` without a model to ask.
+    #[error("OPENAI_FINETUNED_MODEL_ID: must name the model that MCP_SERVER_URL=openai: asks")]
+    NoModel,
+    /// The client for the model.
+    #[error(transparent)]
+    OpenAi(#[from] OpenAiSetupError),
 }
 
 /// Builds the service. With `only`, it runs that task and leaves all others in the queue.
@@ -120,10 +126,7 @@ pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartEr
         brain,
         toolbox: Arc::clone(&toolbox),
         clock: Arc::clone(&clock),
-        models: Models {
-            finetuned: config.openai_finetuned_model_id.clone(),
-            critique: config.openai_critique_model_id.clone(),
-        },
+        models: models(config),
     }));
     let scheduler = Scheduler::new(SchedulerSettings {
         store: Arc::clone(&store),
@@ -237,7 +240,9 @@ impl App {
 fn brain(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Brain>, StartError> {
     Ok(match &config.mcp_server_url {
         BrainUrl::Script => Arc::new(ScriptBrain),
-        BrainUrl::WebSocket(_) | BrainUrl::Grpc(_) | BrainUrl::OpenAi => return Err(StartError::NotYet),
+        BrainUrl::OpenAi if config.openai_finetuned_model_id.is_none() => return Err(StartError::NoModel),
+        BrainUrl::OpenAi => Arc::new(OpenAiBrain::new(openai(config)?, clock)?),
+        BrainUrl::WebSocket(_) | BrainUrl::Grpc(_) => return Err(StartError::NotYet),
         BrainUrl::Http(url) => {
             let settings = HttpSettings {
                 key: config.bearer()?,
@@ -248,6 +253,27 @@ fn brain(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Brain>, Start
             Arc::new(HttpBrain::new(url.clone(), settings, clock)?)
         }
     })
+}
+
+/// What there is to say about asking a model.
+pub fn openai(config: &Config) -> Result<OpenAiSettings, ConfigError> {
+    Ok(OpenAiSettings {
+        base_url: config.openai_base_url.clone(),
+        key: config.bearer()?,
+        models: models(config),
+        critique_rounds: config.critique_rounds,
+        temperature: config.openai_temperature,
+        seed: config.openai_seed,
+        context_tokens: config.openai_context_tokens,
+        timeout: config.mcp_timeout,
+        retries: config.mcp_retries,
+        max_reply_bytes: config.max_reply_bytes,
+        tools: tools::schemas(),
+    })
+}
+
+fn models(config: &Config) -> Models {
+    Models { finetuned: config.openai_finetuned_model_id.clone(), critique: config.openai_critique_model_id.clone() }
 }
 
 async fn toolbox(config: &Config) -> Result<Toolbox, StartError> {

@@ -183,7 +183,7 @@ fn is_temporary(status: StatusCode) -> bool {
 }
 
 /// An error with its causes, as one line.
-fn causes(error: &dyn Error) -> String {
+pub(super) fn causes(error: &dyn Error) -> String {
     let mut message = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  run ── StepRequest ─► trait Brain ─┬─ http    POST {url}/step, tried again by the rules in retry
+//!                                     ├─ openai  a model behind an OpenAI-compatible server
 //!                                     └─ script  the task's own steps, inside this process
 //!
 //!  codex-agent brain --listen ─► serve: the script brain at /step, for workers elsewhere
@@ -13,6 +14,7 @@
 //! Deliberately absent: what a reply means. That is [`Reply`](crate::domain::Reply)'s and the run loop's.
 
 mod http;
+mod openai;
 mod retry;
 mod script;
 pub mod serve;
@@ -20,6 +22,7 @@ pub mod serve;
 use async_trait::async_trait;
 
 pub use http::{HttpBrain, HttpSettings, SetupError};
+pub use openai::{OpenAiBrain, OpenAiSettings, OpenAiSetupError};
 pub use script::ScriptBrain;
 
 use crate::domain::{ErrorCode, Exchange, Json, TaskId};
