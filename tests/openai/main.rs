@@ -5,6 +5,7 @@
 //!  tiny_gguf.py  a model for a real server                                  llama    that server
 //! ```
 #![expect(clippy::disallowed_methods, reason = "a harness starts processes, and looks for a Python in the environment")]
+#![expect(clippy::print_stdout, reason = "what was asked is shown with --nocapture")]
 #![expect(clippy::unwrap_used, reason = "a test fails aloud")]
 
 #[path = "../common/mod.rs"]

@@ -18,10 +18,11 @@ async fn fields_that_a_server_does_not_take_are_given_up_and_it_is_remembered() 
         "json_schema": "unsupported response_format",
         "temperature": "no",
     });
+    let status = json!({"json_schema": 500});
     let script = json!({
         "answers": [calls(&[("run_command", r#"{"command":"echo hi"}"#)]), says("done")],
         "critic": [verdict("approve", ""), says("I see nothing wrong with it.")],
-        "refuse": {"words": words, "lists": true},
+        "refuse": {"words": words, "status": status, "lists": true},
     });
     let Some(model) = Model::with(script).await else { return };
     let variables = [("OPENAI_CRITIQUE_MODEL_ID", "critic"), ("OPENAI_TEMPERATURE", "0.5"), ("OPENAI_SEED", "3")];
@@ -33,7 +34,7 @@ async fn fields_that_a_server_does_not_take_are_given_up_and_it_is_remembered() 
     let refused =
         |model: &str| asked.iter().filter(|one| one["request"]["model"] == model && one["refused"] == true).count();
     // The field that is named goes alone, what is not named takes all that is left with it; and each is learnt once.
-    assert_eq!((refused("main"), refused("critic")), (2, 1));
+    assert_eq!((refused("main"), refused("critic")), (2, 2));
     let last_one = |model: &str| asked.iter().rfind(|one| one["request"]["model"] == model).unwrap()["request"].clone();
     let fields = |request: &Value| request.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(fields(&last_one("main")), ["messages", "model", "stream", "tools"]);

@@ -6,6 +6,7 @@ SCRIPT is {"answers": [...], "critic": [...], "refuse": {...}}: the answers of t
 order, each {"status", "headers", "body"}. An answer may have "raw" (text) in place of "body". `refuse` makes it an odd server:
 
     "words":   {"strict": "unknown field strict"}   400 with this message where the word stands in a request
+    "status":  {"strict": 422}                      another status for such a word
     "context": 20000                                400 (context_length_exceeded) where a request is longer, in bytes
     "lists":   true                                 400 where a content is not a string
 
@@ -75,11 +76,11 @@ def strict_faults(function):
 def odd(refuse, text, request):
     for word, message in refuse.get("words", {}).items():
         if f'"{word}"' in text:
-            return {"message": message}
+            return refuse.get("status", {}).get(word, 400), {"message": message}
     if len(text) > refuse.get("context", len(text)):
-        return {"message": "too much", "code": "context_length_exceeded"}
+        return 400, {"message": "too much", "code": "context_length_exceeded"}
     if refuse.get("lists") and not all(isinstance(message["content"], str) for message in request["messages"]):
-        return {"message": "content must be a string"}
+        return 400, {"message": "content must be a string"}
     return None
 
 
@@ -93,8 +94,9 @@ class Server(BaseHTTPRequestHandler):
         request = json.loads(text)
         refused = odd(self.script.get("refuse", {}), text, request)
         entry = {"path": self.path, "authorization": self.headers["authorization"], "request": request}
-        answer = {"status": 400, "body": {"error": refused}}
-        if not refused:
+        if refused:
+            answer = {"status": refused[0], "body": {"error": refused[1]}}
+        else:
             answers = self.script["answers" if "tools" in request else "critic"]
             answer = answers.pop(0) if answers else {"status": 404, "body": {"error": {"message": "no answer is left"}}}
         self.log.write(json.dumps(entry | {"faults": faults(request), "refused": bool(refused)}) + "\n")

@@ -91,13 +91,14 @@ fn checks_requests(requests: &[Value]) {
 
 #[tokio::test]
 async fn a_worker_without_a_model_does_not_start_and_says_which_variable_is_missing() {
-    for verb in ["serve", "run"] {
+    for verb in [&["serve"][..], &["run", "--task_file", "task.json"]] {
         let home = crate::common::Home::new();
-        let mut command = home.command(&[verb]);
-        command.env("MCP_SERVER_URL", "openai:").env("LISTEN", "127.0.0.1:0").stdin(std::process::Stdio::null());
+        std::fs::write(home.path().join("task.json"), r#"{"instruction":"x"}"#).unwrap();
+        let mut command = home.command(verb);
+        command.env("MCP_SERVER_URL", "openai:").env("LISTEN", "127.0.0.1:0");
         let output = command.output().await.unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{verb}: {said}");
+        assert_eq!(output.status.code(), Some(2), "{verb:?}: {said}");
         assert_eq!(
             said,
             "codex-agent: OPENAI_FINETUNED_MODEL_ID: must name the model that MCP_SERVER_URL=openai: asks\n"

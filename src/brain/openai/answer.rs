@@ -116,7 +116,8 @@ fn function(id: Option<String>, function: &Fields<'_>) -> Asked {
 
 /// A call that was written into the words.
 fn written(text: &str) -> Asked {
-    if let Some(fields) = Fields::of(text) {
+    let escaped = arguments::with_escapes(text);
+    if let Some(fields) = Fields::of(text).or_else(|| Fields::of(&escaped)) {
         return function(None, &fields);
     }
     // Not JSON: the name may still be read, so that the model can be told what is wrong with which call.
@@ -184,6 +185,8 @@ mod tests {
         ] {
             assert_eq!(calls(&message(said)), [("run_command", ls.to_owned())], "{said}");
         }
+        let lines = message(r#"{"content":"<tool_call>{\"name\":\"x\",\"arguments\":{\"a\":\"1\n2\"}}</tool_call>"}"#);
+        assert_eq!(calls(&lines), [("x", r#"{"a":"1\u000a2"}"#.to_owned())]);
         let bad = message(r#"{"content":"<tool_call>{\"name\":\"x\", \"arguments\": {oops}}</tool_call>"}"#);
         assert_eq!(calls(&bad)[0].0, "x");
         assert!(bad.calls[0].arguments.is_err());

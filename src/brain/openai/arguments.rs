@@ -3,6 +3,8 @@
 //! They should be a string with the text of an object. Real servers also send the object itself, nothing, a string within a
 //! string, or a string in a Markdown fence.
 
+use std::fmt::Write;
+
 use super::fields::{Fields, object, string};
 use super::message::quote;
 use crate::domain::Json;
@@ -48,7 +50,7 @@ pub(super) fn read_text(text: &str) -> Result<Json, Malformed> {
 
 fn read_value(inner: &str, text: &str) -> Result<Json, Malformed> {
     let malformed = |why| Err(Malformed { text: text.to_owned(), why });
-    match Json::parse(inner) {
+    match Json::parse(inner).or_else(|error| Json::parse(&with_escapes(inner)).map_err(|_| error)) {
         Ok(json) if json.is_object() => Ok(json),
         Ok(json) => malformed(format!("the arguments must be a JSON object and are {}", quote(json.as_str(), QUOTED))),
         Err(error) => {
@@ -56,6 +58,23 @@ fn read_value(inner: &str, text: &str) -> Result<Json, Malformed> {
             malformed(format!("the arguments are {error}{}", place.unwrap_or_default()))
         }
     }
+}
+
+/// Line feeds and other control characters in strings, written as JSON wants them. Models that no grammar holds to it put
+/// the lines of a file into a string as they are; there is one way to read that.
+pub(super) fn with_escapes(text: &str) -> String {
+    let (mut out, mut in_string, mut escaped) = (String::with_capacity(text.len()), false, false);
+    for c in text.chars() {
+        // Behind a backslash it is no escape that there is: then the text stays wrong.
+        if in_string && !escaped && c < ' ' {
+            // Writing to a string does not fail.
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+        (escaped, in_string) = (in_string && c == '\\' && !escaped, in_string != (c == '"' && !escaped));
+    }
+    out
 }
 
 /// The text around the place of an error.
@@ -110,6 +129,7 @@ mod tests {
             (Some(r#""{\"z\":1e-7,\n \"a\":1180591620717411303424}""#), exact),
             (Some(r#""\"{\\\"z\\\":1e-7,\\\"a\\\":1180591620717411303424}\"""#), exact),
             (Some(r#""```json\n{\"z\":1e-7,\"a\":1180591620717411303424}\n```""#), exact),
+            (Some("\"{\\\"a b\\\":\\\"x\\n\\ty\\\"}\""), "{\"a b\":\"x\\u000a\\u0009y\"}"),
             (Some(r#""```\n{\"z\":1e-7,\"a\":1180591620717411303424}```""#), exact),
         ] {
             assert_eq!(read(raw).unwrap().as_str(), expected, "{raw:?}");

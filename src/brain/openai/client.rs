@@ -73,6 +73,10 @@ impl Client {
         let mut shown = url.clone();
         // They fail only for URLs without a host, which have neither.
         let (_, _) = (shown.set_username(""), shown.set_password(None));
+        if settings.key.is_some() {
+            // A password would become a second authorization.
+            url = shown.clone();
+        }
         shown.set_query(None);
         let mut builder = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
@@ -101,7 +105,7 @@ impl Client {
         let mut without = Features(given_up.load(Ordering::Relaxed));
         loop {
             let body = draft.body(without).to_string();
-            let asked = retry(self.retries, &self.name, || self.attempt(body.clone())).await;
+            let asked = retry(self.retries, &self.name, || self.attempt(body.clone(), draft, without)).await;
             let problem = match asked.map_err(AskError::Brain)? {
                 Ok(answer) => {
                     given_up.fetch_or(without.0, Ordering::Relaxed);
@@ -112,7 +116,7 @@ impl Client {
             if problem.is_context() {
                 return Err(AskError::TooLong(problem.message));
             }
-            let is_complaint = matches!(problem.status, 200 | 400 | 404 | 422);
+            let is_complaint = matches!(problem.status, 200 | 400 | 404 | 422 | 500 | 501);
             match draft.blamed(&problem, without).filter(|_| is_complaint) {
                 Some(blamed) => {
                     tracing::info!(message = %problem.message, without = blamed.names(), "the model is asked again");
@@ -123,7 +127,12 @@ impl Client {
         }
     }
 
-    async fn attempt(&self, body: String) -> Result<Result<Answer, Problem>, TryError> {
+    async fn attempt(
+        &self,
+        body: String,
+        draft: &Draft<'_>,
+        without: Features,
+    ) -> Result<Result<Answer, Problem>, TryError> {
         let again = |message| TryError::Again { message, after: None };
         let asking = async {
             let mut request = self.http.post(self.url.clone()).header(CONTENT_TYPE, "application/json").body(body);
@@ -151,7 +160,9 @@ impl Client {
             Problem::read(status.as_u16(), &text)
         };
         let problem = Problem { message: self.clean(&problem.message), ..problem };
-        if problem.is_passing() {
+        // Some complain of a field they do not know with a 500 (llama-cpp-python): no waiting helps against that.
+        let is_complaint = matches!(problem.status, 500 | 501) && draft.named(&problem, without).is_some();
+        if problem.is_passing() && !is_complaint {
             let message = format!("answered {}: {}", problem.status, problem.message);
             return Err(TryError::Again { message, after: self.after(&headers) });
         }

@@ -20,11 +20,14 @@ use super::{OpenAiBrain, arguments, critic};
 use crate::brain::BrainError;
 use crate::domain::Json;
 
-/// How often a conversation that was refused as too long is shortened: the fourth time a tenth of it is left.
+/// How often a conversation that was refused as too long is shortened: after the fourth time an eighth of it is left.
 const SHORTENED: u32 = 4;
 
 /// How much of what a model wrote wrongly is quoted back to it.
 const QUOTED: usize = 300;
+
+/// Stands for an answer without words.
+const EMPTY: &str = "(nothing)";
 
 /// So much shorter, in turn, is what a critic gets that refused it as too long.
 const LESS: [usize; 4] = [1, 2, 4, 8];
@@ -65,14 +68,15 @@ impl Step<'_> {
                 self.nudge(&answer)?;
                 continue;
             }
-            let is_malformed = answer.calls.iter().any(|call| call.arguments.is_err());
             let proposal = self.proposal(&answer);
-            // What was cut off within its last call is whole before that.
-            let is_whole = proposal.tool_calls.iter().any(|call| call.not_done.is_some());
-            if is_malformed && !is_whole && !self.spent.corrected {
+            let made = answer.calls.iter().zip(&proposal.tool_calls);
+            let is_malformed =
+                made.into_iter().any(|(asked, call)| asked.arguments.is_err() && call.not_done.is_none());
+            if is_malformed && !self.spent.corrected {
                 self.correct(&answer, &proposal);
                 continue;
             }
+            // What cannot be done anyway needs no second opinion.
             if !is_malformed && self.is_sent_back(&proposal).await? {
                 continue;
             }
@@ -155,10 +159,9 @@ impl Step<'_> {
         if std::mem::replace(&mut self.spent.nudged, true) {
             return Err(BrainError::Protocol(format!("the model's answer {what}, also when it was asked again")));
         }
-        let content = answer.content.clone();
-        if !content.is_empty() {
-            self.conversation.messages.push(Message::Assistant { content, calls: Vec::new() });
-        }
+        // Some templates want the roles to alternate, and none wants an empty message.
+        let content = if answer.content.is_empty() { EMPTY } else { &answer.content }.to_owned();
+        self.conversation.messages.push(Message::Assistant { content, calls: Vec::new() });
         self.tell(told.to_owned());
         Ok(())
     }

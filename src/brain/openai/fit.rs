@@ -1,6 +1,8 @@
-//! How a conversation is made to fit the model's context: old results are shortened first, and it is said so.
+//! How a conversation is made to fit the model's context: old results are shortened first, then what old edits wrote, and
+//! at the very end the last results. It is said so where something is missing.
 
-use super::message::{Message, shortened};
+use super::fields::{Fields, object, quoted, string};
+use super::message::{Called, Message, shortened};
 use super::record::Context;
 
 /// What a token is worth before a server has counted any: code and JSON come to three to four bytes.
@@ -34,7 +36,7 @@ pub(super) struct Rate(f64);
 #[derive(Clone, Debug)]
 pub(super) struct Fitted {
     pub(super) messages: Vec<Message>,
-    /// How many results were shortened.
+    /// How many messages were shortened.
     pub(super) shortened: usize,
     /// Its size, with the tools' descriptions.
     pub(super) bytes: usize,
@@ -91,30 +93,47 @@ pub(super) fn fit(messages: &[Message], around: usize, budget: Option<u64>, rate
     let whole = around + messages.iter().map(|message| message.bytes() + AROUND).sum::<usize>();
     let mut fitted = Fitted { messages: messages.to_vec(), shortened: 0, bytes: whole };
     let Some(room) = budget.map(|tokens| rate.bytes(tokens)) else { return fitted };
-    let is_result = |at: &usize| matches!(messages[*at], Message::Tool { .. });
-    let results: Vec<usize> = (0..messages.len()).filter(is_result).collect();
+    let places =
+        |is_one: fn(&Message) -> bool| (0..messages.len()).filter(|at| is_one(&messages[*at])).collect::<Vec<_>>();
+    let results = places(|message| matches!(message, Message::Tool { .. }));
+    let calls = places(|message| matches!(message, Message::Assistant { .. }));
     let (old, recent) = results.split_at(results.len().saturating_sub(RECENT));
-    let mut cut = vec![false; messages.len()];
-    for (group, keep) in [(old, KEPT[0]), (old, KEPT[1]), (recent, KEPT[0]), (recent, KEPT[1])] {
-        for at in group {
+    let old_calls = &calls[..calls.len().saturating_sub(1)];
+    for (group, keep) in [old, old_calls, recent].iter().flat_map(|group| KEPT.map(|keep| (group, keep))) {
+        for at in *group {
             if fitted.bytes <= room {
                 break;
             }
-            let (Message::Tool { content, .. }, Message::Tool { content: now, .. }) =
-                (&messages[*at], &mut fitted.messages[*at])
-            else {
-                continue;
-            };
-            let short = shortened(content, keep, WHY);
-            if short.len() < now.len() {
-                fitted.bytes -= now.len() - short.len();
+            let short = shorter(&messages[*at], keep);
+            let now = &mut fitted.messages[*at];
+            if short.bytes() < now.bytes() {
+                fitted.bytes -= now.bytes() - short.bytes();
                 *now = short;
-                cut[*at] = true;
             }
         }
     }
-    fitted.shortened = cut.into_iter().filter(|cut| *cut).count();
+    fitted.shortened = messages.iter().zip(&fitted.messages).filter(|(whole, sent)| whole != sent).count();
     fitted
+}
+
+/// A message with so many characters of each long text in it: a result, or what an edit was to write.
+fn shorter(message: &Message, keep: usize) -> Message {
+    match message {
+        Message::Tool { id, content } => Message::Tool { id: id.clone(), content: shortened(content, keep, WHY) },
+        Message::Assistant { content, calls } => {
+            let call = |call: &Called| Called { arguments: shorter_arguments(&call.arguments, keep), ..call.clone() };
+            Message::Assistant { content: content.clone(), calls: calls.iter().map(call).collect() }
+        }
+        other => other.clone(),
+    }
+}
+
+/// Arguments stay an object: the strings in it are shortened.
+fn shorter_arguments(arguments: &str, keep: usize) -> String {
+    let fields = Fields::of(arguments).unwrap_or_default();
+    let shorter = |raw: &str| string(raw).map_or_else(|| raw.to_owned(), |text| quoted(&shortened(&text, keep, WHY)));
+    let members: Vec<(&str, String)> = fields.0.iter().map(|(name, raw)| (name.as_str(), shorter(raw.get()))).collect();
+    object(members.iter().map(|(name, value)| (*name, value.as_str())))
 }
 
 #[cfg(test)]
@@ -144,6 +163,26 @@ mod tests {
         assert_eq!((lengths(&least), least.shortened), (vec![2, 2, 2, 2, 2], 5));
         assert!(least.messages[1].told().contains("[… 4800 characters left out to fit the model's context …]"));
         assert_eq!(fitted(14_000).bytes, fit(&fitted(14_000).messages, 0, None, Rate(1.0)).bytes);
+    }
+
+    #[test]
+    fn what_old_edits_wrote_is_shortened_behind_old_results() {
+        let arguments = format!(r#"{{"n":1.0,"new_content":"{}"}}"#, "x".repeat(5000));
+        let call = Called { id: "c".into(), name: "edit_file".into(), arguments };
+        let edit = Message::Assistant { content: String::new(), calls: vec![call] };
+        let messages = [vec![edit.clone()], conversation(3), vec![edit]].concat();
+        let fitted = fit(&messages, 0, Some(17_000), Rate(1.0));
+        let sizes: Vec<usize> = fitted.messages.iter().map(|message| message.bytes() / 100).collect();
+        assert_eq!((sizes, fitted.shortened), (vec![11, 0, 2, 50, 50, 50], 2));
+        let Message::Assistant { calls, .. } = &fitted.messages[0] else { panic!("{fitted:?}") };
+        assert!(
+            Fields::of(&calls[0].arguments)
+                .unwrap()
+                .string("new_content")
+                .unwrap()
+                .contains("4000 characters left out")
+        );
+        assert!(calls[0].arguments.starts_with(r#"{"n":1.0,"#));
     }
 
     #[test]

@@ -60,8 +60,8 @@ pub struct OpenAiBrain {
     verdict: Json,
 }
 
-/// What is configurable about it.
-#[derive(Clone, Debug)]
+/// What is configurable about it. Not to be printed: the URL may bear a password.
+#[derive(Clone)]
 pub struct OpenAiSettings {
     /// `OPENAI_BASE_URL`; `/chat/completions` is added to its path.
     pub base_url: Url,
@@ -119,7 +119,7 @@ impl OpenAiBrain {
             critic: critic.map(String::as_str),
             conversation,
             task: &request.task,
-            files: Files::seen(history, &request.payload),
+            files: critic.map(|_| Files::seen(history, &request.payload)).unwrap_or_default(),
             spent: Spent::default(),
         };
         step.decide().await

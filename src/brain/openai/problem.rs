@@ -76,7 +76,7 @@ impl Problem {
 
     /// Whether the conversation was too long.
     pub(super) fn is_context(&self) -> bool {
-        TOO_LONG.iter().any(|words| self.says(words))
+        self.status == 413 || TOO_LONG.iter().any(|words| self.says(words))
     }
 
     /// Whether the same question may be answered later.

@@ -79,7 +79,7 @@ pub(super) struct Context {
     /// How many tokens a prompt may have, where that had to be found out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) budget: Option<u64>,
-    /// How many tool results were shortened to fit.
+    /// How many messages were shortened to fit.
     #[serde(skip_serializing_if = "is_zero")]
     pub(super) shortened: usize,
 }

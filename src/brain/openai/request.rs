@@ -116,6 +116,21 @@ impl Draft<'_> {
 
     /// What to give up after a complaint: what it names; else all that is optional, once; else nothing.
     pub(super) fn blamed(&self, problem: &Problem, without: Features) -> Option<Features> {
+        let left = self.left(without);
+        self.named(problem, without).or((left != Features::default()).then_some(left))
+    }
+
+    /// What a complaint names, of that which is used.
+    pub(super) fn named(&self, problem: &Problem, without: Features) -> Option<Features> {
+        let left = self.left(without);
+        let says = |words: &[&str]| words.iter().any(|words| problem.says(words));
+        let field = FEATURES.iter().find(|(feature, words)| left.has(*feature) && says(words));
+        let system = (!without.has(SYSTEM) && says(SYSTEM_WORDS)).then_some(SYSTEM);
+        field.map(|(feature, _)| *feature).or(system)
+    }
+
+    /// The optional fields that are used and not given up.
+    fn left(&self, without: Features) -> Features {
         let used = [
             (self.tools.is_some(), STRICT.and(CHOICE)),
             (self.schema.is_some(), SCHEMA),
@@ -123,12 +138,7 @@ impl Draft<'_> {
             (self.seed.is_some(), SEED),
         ];
         let used = used.iter().filter(|(used, _)| *used).fold(Features::default(), |all, (_, one)| all.and(*one));
-        let left = Features(used.0 & !without.0);
-        let says = |words: &[&str]| words.iter().any(|words| problem.says(words));
-        let named =
-            FEATURES.iter().find(|(feature, words)| left.has(*feature) && says(words)).map(|(feature, _)| *feature);
-        let system = (!without.has(SYSTEM) && says(SYSTEM_WORDS)).then_some(SYSTEM);
-        named.or(system).or((left != Features::default()).then_some(left))
+        Features(used.0 & !without.0)
     }
 }
 
