@@ -16,7 +16,10 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::brain::{AskSettings, Brain, GrpcBrain, HttpBrain, ScriptBrain, ScriptSettings, WsBrain};
+use crate::brain::{
+    AskSettings, Brain, GrpcBrain, HttpBrain, OpenAiBrain, OpenAiSettings, OpenAiSetupError, ScriptBrain,
+    ScriptSettings, WsBrain,
+};
 use crate::config::{BrainUrl, Config, ConfigError};
 use crate::domain::{Clock, Models, SpecLimits, SystemClock, TaskId};
 use crate::http::server::{self, Patience};
@@ -26,7 +29,7 @@ use crate::run::{RunSettings, Runner};
 use crate::sandbox::{self, Sandbox};
 use crate::scheduler::{Scheduler, SchedulerSettings};
 use crate::store::{SqliteStore, Store, StoreError};
-use crate::tools::{PathError, Policy, PolicyError, Settings, Toolbox};
+use crate::tools::{self, PathError, Policy, PolicyError, Settings, Toolbox};
 
 /// After the tasks have come to rest, this long for answers that are still being sent.
 const HTTP_GRACE: Duration = Duration::from_secs(5);
@@ -85,12 +88,15 @@ pub enum StartError {
     /// The records.
     #[error("OUTPUT_DIR: {0}")]
     Record(#[from] RecordError),
-    /// A transport that is not built yet.
-    #[error("MCP_SERVER_URL: is not available in this version")]
-    NotYet,
     /// The client for the brain.
     #[error("MCP_SERVER_URL: {0}")]
     Brain(#[from] crate::brain::SetupError),
+    /// `openai:` without a model to ask.
+    #[error("OPENAI_FINETUNED_MODEL_ID: must name the model that MCP_SERVER_URL=openai: asks")]
+    NoModel,
+    /// The client for the model.
+    #[error(transparent)]
+    OpenAi(#[from] OpenAiSetupError),
 }
 
 /// Builds the service. With `only`, it runs that task and leaves all others in the queue.
@@ -120,10 +126,7 @@ pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartEr
         brain,
         toolbox: Arc::clone(&toolbox),
         clock: Arc::clone(&clock),
-        models: Models {
-            finetuned: config.openai_finetuned_model_id.clone(),
-            critique: config.openai_critique_model_id.clone(),
-        },
+        models: models(config),
     }));
     let scheduler = Scheduler::new(SchedulerSettings {
         store: Arc::clone(&store),
@@ -246,7 +249,8 @@ pub fn brain(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Brain>, S
     };
     Ok(match &config.mcp_server_url {
         BrainUrl::Script => Arc::new(script_brain(config)),
-        BrainUrl::OpenAi => return Err(StartError::NotYet),
+        BrainUrl::OpenAi if config.openai_finetuned_model_id.is_none() => return Err(StartError::NoModel),
+        BrainUrl::OpenAi => Arc::new(OpenAiBrain::new(openai(config)?, clock)?),
         BrainUrl::Http(url) => Arc::new(HttpBrain::new(url.clone(), ask()?, clock)?),
         BrainUrl::Grpc(url) => Arc::new(GrpcBrain::new(url.clone(), ask()?)?),
         BrainUrl::WebSocket(url) => Arc::new(WsBrain::new(url.clone(), ask()?, clock)?),
@@ -264,7 +268,10 @@ pub struct Inside {
 /// The brain that `codex-agent brain` serves: the one inside that `MCP_SERVER_URL` names, or the script brain.
 pub fn inside(config: &Config) -> Result<Inside, StartError> {
     Ok(match &config.mcp_server_url {
-        BrainUrl::OpenAi => Inside { name: "openai", brain: brain(config, Arc::new(SystemClock))? },
+        // The workers may say which model they want.
+        BrainUrl::OpenAi => {
+            Inside { name: "openai", brain: Arc::new(OpenAiBrain::new(openai(config)?, Arc::new(SystemClock))?) }
+        }
         _ => Inside { name: "script", brain: Arc::new(script_brain(config)) },
     })
 }
@@ -272,6 +279,27 @@ pub fn inside(config: &Config) -> Result<Inside, StartError> {
 /// The brain that needs no model, in the service or as a process of its own.
 pub fn script_brain(config: &Config) -> ScriptBrain {
     ScriptBrain::new(ScriptSettings { replay_dir: config.replays() })
+}
+
+/// What there is to say about asking a model.
+pub fn openai(config: &Config) -> Result<OpenAiSettings, ConfigError> {
+    Ok(OpenAiSettings {
+        base_url: config.openai_base_url.clone(),
+        key: config.bearer()?,
+        models: models(config),
+        critique_rounds: config.critique_rounds,
+        temperature: config.openai_temperature,
+        seed: config.openai_seed,
+        context_tokens: config.openai_context_tokens,
+        timeout: config.mcp_timeout,
+        retries: config.mcp_retries,
+        max_reply_bytes: config.max_reply_bytes,
+        tools: tools::schemas(),
+    })
+}
+
+fn models(config: &Config) -> Models {
+    Models { finetuned: config.openai_finetuned_model_id.clone(), critique: config.openai_critique_model_id.clone() }
 }
 
 async fn toolbox(config: &Config) -> Result<Toolbox, StartError> {

@@ -2,6 +2,9 @@
 //!
 //! ```text
 //!  run ── StepRequest ─► trait Brain ─┬─ http    POST {url}/step, tried again by the rules in retry
+//!                                     ├─ ws      the same over one WebSocket for all tasks
+//!                                     ├─ grpc    the same over one HTTP/2 connection
+//!                                     ├─ openai  a model behind an OpenAI-compatible server
 //!                                     └─ script  the task's own steps, a record or directives, inside this process
 //!
 //!  codex-agent doctor ─► checkup: a conversation about a made-up task, and what it shows
@@ -19,6 +22,7 @@ mod connect;
 mod frame;
 mod grpc;
 mod http;
+mod openai;
 pub mod proto;
 mod retry;
 mod script;
@@ -32,6 +36,7 @@ use axum::http::HeaderValue;
 
 pub use grpc::GrpcBrain;
 pub use http::HttpBrain;
+pub use openai::{OpenAiBrain, OpenAiSettings, OpenAiSetupError};
 pub use script::{ScriptBrain, ScriptSettings};
 pub use ws::WsBrain;
 

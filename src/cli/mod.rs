@@ -121,6 +121,7 @@ pub fn main() -> ExitCode {
                     error,
                     StartError::Config(_)
                         | StartError::Policy(_)
+                        | StartError::NoModel
                         | StartError::CodeDir(_)
                         | StartError::Sandbox(crate::sandbox::StartError::View(_))
                         | StartError::OutputDir { .. }

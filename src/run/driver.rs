@@ -201,7 +201,8 @@ impl Run<'_> {
         let mut request = self.request(pending, iteration);
         let answered = self.runner.brain.step(&request).await;
         if answered.as_ref().is_ok_and(|json| matches!(Reply::parse(json), Ok(Reply::Resync))) {
-            tracing::info!(task = %self.task.id, iteration, "the brain asks for the task's history");
+            // Some ask at every step, so as to keep nothing.
+            tracing::debug!(task = %self.task.id, iteration, "the brain asks for the task's history");
             request.history = Some(self.runner.history(&self.task.id, &self.signals.halt).await?);
             return Ok(self.runner.brain.step(&request).await);
         }

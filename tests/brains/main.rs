@@ -67,4 +67,5 @@ suite! {
     wss: Wss,
     grpc: Grpc,
     grpcs: Grpcs,
+    openai: OpenAi,
 }

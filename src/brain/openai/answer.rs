@@ -1,0 +1,243 @@
+//! A model's answer, read from whatever the server sends.
+
+use super::arguments::{self, Malformed};
+use super::fields::Fields;
+use super::problem::Problem;
+use super::words;
+use crate::domain::Json;
+
+/// What a model said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// Its words, without its thoughts.
+    pub(super) content: String,
+    /// The tools it calls.
+    pub(super) calls: Vec<Asked>,
+    /// It does not want to, or is not let; in whose words there are.
+    pub(super) refusal: Option<String>,
+    /// Whether it was cut off at the longest answer the server gives.
+    pub(super) cut: bool,
+    /// What it cost, where the server says.
+    pub(super) tokens: Option<Tokens>,
+    /// Who answered, where the server says.
+    pub(super) model: Option<String>,
+}
+
+/// A call as the model made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// The server's id for it; some give none.
+    pub(super) id: Option<String>,
+    pub(super) name: String,
+    pub(super) arguments: Result<Json, Malformed>,
+}
+
+/// What went in and out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tokens {
+    pub(super) prompt: u64,
+    pub(super) completion: u64,
+    pub(super) cached: Option<u64>,
+}
+
+/// Why a body is no answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NoAnswer {
+    /// The server refuses, with the status of success.
+    Refused(Problem),
+    /// It is something else.
+    Unreadable(&'static str),
+}
+
+impl Tokens {
+    /// The sum of two answers.
+    #[must_use]
+    pub(super) fn and(self, other: Self) -> Self {
+        let cached = match (self.cached, other.cached) {
+            (None, None) => None,
+            (one, another) => Some(one.unwrap_or(0).saturating_add(another.unwrap_or(0))),
+        };
+        let (prompt, completion) =
+            (self.prompt.saturating_add(other.prompt), self.completion.saturating_add(other.completion));
+        Self { prompt, completion, cached }
+    }
+}
+
+/// Reads the body of a 200.
+pub(super) fn read(body: &str) -> Result<Answer, NoAnswer> {
+    let fields = Fields::of(body).ok_or(NoAnswer::Unreadable("is no JSON object"))?;
+    if fields.get("error").is_some() {
+        let problem = Problem::within(200, &fields);
+        return Err(problem.map_or(NoAnswer::Unreadable("has an error without words"), NoAnswer::Refused));
+    }
+    if fields.0.iter().all(|(name, _)| name != "choices") {
+        let problem = Problem::within(200, &fields);
+        return Err(problem.map_or(NoAnswer::Unreadable("has no \"choices\""), NoAnswer::Refused));
+    }
+    let choices = fields.list("choices");
+    let choice = choices.first().and_then(|choice| Fields::of(choice)).unwrap_or_default();
+    if let Some(problem) = choice.get("error").and_then(|_| Problem::within(200, &choice)) {
+        return Err(NoAnswer::Refused(problem));
+    }
+    let said = choice.object("message").unwrap_or_default();
+    let (text, refused) = words::content(said.get("content"));
+    let mut calls: Vec<Asked> = said.list("tool_calls").into_iter().filter_map(called).collect();
+    let legacy = said.object("function_call").map(|legacy| function(None, &legacy));
+    // An empty one is how some say that there is none.
+    if calls.is_empty() {
+        calls.extend(legacy.filter(|call| !call.name.is_empty()));
+    }
+    let mut content = words::without_thoughts(&text);
+    if calls.is_empty() {
+        let (rest, within) = words::calls_within(&content);
+        content = rest;
+        calls.extend(within.iter().map(|text| written(text)));
+    }
+    let reason = choice.string("finish_reason").unwrap_or_default().to_lowercase();
+    let filtered = (reason == "content_filter").then(|| "the server's content filter stopped the answer".to_owned());
+    let refusal = said.string("refusal").or(refused).filter(|words| !words.trim().is_empty()).or(filtered);
+    let cut = matches!(reason.as_str(), "length" | "max_tokens" | "model_length");
+    Ok(Answer { content, calls, refusal, cut, tokens: tokens(&fields), model: fields.string("model") })
+}
+
+/// An entry of `tool_calls`; its `type` and `index` say nothing that is needed.
+fn called(raw: &str) -> Option<Asked> {
+    let entry = Fields::of(raw)?;
+    let id = entry.string("id").filter(|id| !id.is_empty());
+    // Some leave the layer between out.
+    let inner = entry.object("function").unwrap_or_else(|| entry.clone());
+    Some(function(id, &inner))
+}
+
+fn function(id: Option<String>, function: &Fields<'_>) -> Asked {
+    let raw = function.get("arguments").or_else(|| function.get("parameters"));
+    Asked { id, name: function.string("name").unwrap_or_default(), arguments: arguments::read(raw) }
+}
+
+/// A call that was written into the words.
+fn written(text: &str) -> Asked {
+    let escaped = arguments::with_escapes(text);
+    if let Some(fields) = Fields::of(text).or_else(|| Fields::of(&escaped)) {
+        return function(None, &fields);
+    }
+    // Not JSON: the name may still be read, so that the model can be told what is wrong with which call.
+    let name = text.split("\"name\"").nth(1).and_then(|rest| rest.split('"').nth(1)).unwrap_or_default();
+    Asked { id: None, name: name.to_owned(), arguments: arguments::read_text(text) }
+}
+
+fn tokens(fields: &Fields<'_>) -> Option<Tokens> {
+    let usage = fields.object("usage")?;
+    let (prompt, completion) = (usage.count("prompt_tokens"), usage.count("completion_tokens"));
+    let details = usage.object("prompt_tokens_details");
+    let cached = details.and_then(|details| details.count("cached_tokens"));
+    let counted = prompt.is_some() || completion.is_some();
+    counted.then(|| Tokens {
+        prompt: prompt.unwrap_or(0),
+        completion: completion.unwrap_or(0),
+        // DeepSeek's own name for it.
+        cached: cached.or_else(|| usage.count("prompt_cache_hit_tokens")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(message: &str) -> Answer {
+        read(&format!(r#"{{"choices":[{{"message":{message},"finish_reason":"stop"}}]}}"#)).unwrap()
+    }
+
+    fn calls(answer: &Answer) -> Vec<(&str, String)> {
+        let arguments =
+            |call: &Asked| call.arguments.as_ref().map_or_else(|bad| format!("! {}", bad.text), Json::to_string);
+        answer.calls.iter().map(|call| (call.name.as_str(), arguments(call))).collect()
+    }
+
+    #[test]
+    fn words_are_read_in_every_form() {
+        for (said, expected) in [
+            (r#"{"role":"assistant","content":"hi"}"#, "hi"),
+            (r#"{"content":"hi","tool_calls":null,"function_call":null,"refusal":null,"annotations":[]}"#, "hi"),
+            (r#"{"content":[{"type":"text","text":"hi"}],"tool_calls":[]}"#, "hi"),
+            (r#"{"content":"<think>\nx\n</think>\n\nhi","reasoning_content":"x"}"#, "hi"),
+            (r#"{"content":null,"reasoning_content":"only thoughts"}"#, ""),
+            (r#"{"content":"hi","function_call":{"name":"","arguments":""}}"#, "hi"),
+            ("{}", ""),
+            ("null", ""),
+            ("[]", ""),
+        ] {
+            let answer = message(said);
+            assert_eq!((answer.content.as_str(), answer.calls.len()), (expected, 0), "{said}");
+        }
+    }
+
+    #[test]
+    fn calls_are_read_in_every_form() {
+        let ls = "{\"command\":\"ls\"}";
+        for said in [
+            r#"{"content":null,"tool_calls":[{"id":"x","type":"function","function":{"name":"run_command","arguments":"{\"command\":\"ls\"}"}}]}"#,
+            r#"{"content":"","tool_calls":[{"index":0,"function":{"name":"run_command","arguments":{"command":"ls"}}}]}"#,
+            r#"{"tool_calls":[{"id":"","function":{"name":"run_command","arguments":"\"{\\\"command\\\":\\\"ls\\\"}\""}}]}"#,
+            r#"{"tool_calls":[{"name":"run_command","arguments":"{\"command\":\"ls\"}"}]}"#,
+            r#"{"content":null,"function_call":{"name":"run_command","arguments":"{\"command\":\"ls\"}"}}"#,
+            r#"{"content":"<tool_call>\n{\"name\": \"run_command\", \"arguments\": {\"command\": \"ls\"}}\n</tool_call>"}"#,
+            r#"{"content":"<think>x</think><tool_call>{\"name\":\"run_command\",\"arguments\":{\"command\":\"ls\"}}"}"#,
+        ] {
+            assert_eq!(calls(&message(said)), [("run_command", ls.to_owned())], "{said}");
+        }
+        let lines = message(r#"{"content":"<tool_call>{\"name\":\"x\",\"arguments\":{\"a\":\"1\n2\"}}</tool_call>"}"#);
+        assert_eq!(calls(&lines), [("x", r#"{"a":"1\u000a2"}"#.to_owned())]);
+        let bad = message(r#"{"content":"<tool_call>{\"name\":\"x\", \"arguments\": {oops}}</tool_call>"}"#);
+        assert_eq!(calls(&bad)[0].0, "x");
+        assert!(bad.calls[0].arguments.is_err());
+        let odd = message(r#"{"tool_calls":[null,7,{"function":{"arguments":""}}]}"#);
+        assert_eq!(calls(&odd), [("", "{}".to_owned())]);
+    }
+
+    #[test]
+    fn refusals_and_cuts_are_seen() {
+        assert_eq!(message(r#"{"content":null,"refusal":"I cannot"}"#).refusal.unwrap(), "I cannot");
+        let reason =
+            |reason| read(&format!(r#"{{"choices":[{{"message":{{"content":"a"}},"finish_reason":{reason}}}]}}"#));
+        assert!(reason("\"content_filter\"").unwrap().refusal.unwrap().contains("filter"));
+        assert!(reason("\"length\"").unwrap().cut && !reason("\"stop\"").unwrap().cut);
+        for odd in ["null", "7", "\"eos_token\"", "\"tool_calls\"", "{}"] {
+            let answer = reason(odd).unwrap();
+            assert_eq!((answer.content.as_str(), answer.cut, answer.refusal), ("a", false, None), "{odd}");
+        }
+    }
+
+    #[test]
+    fn usage_is_read_in_every_form() {
+        let tokens = |usage| read(&format!(r#"{{"choices":[],"usage":{usage}}}"#)).unwrap().tokens;
+        assert_eq!(tokens("null"), None);
+        assert_eq!(tokens("{}"), None);
+        assert_eq!(tokens("[1]"), None);
+        let exact = Tokens { prompt: 7, completion: 2, cached: None };
+        assert_eq!(tokens(r#"{"prompt_tokens":7.0,"completion_tokens":2,"prompt_tokens_details":null}"#), Some(exact));
+        let cached = r#"{"prompt_tokens":7,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":5}}"#;
+        assert_eq!(tokens(cached), Some(Tokens { cached: Some(5), ..exact }));
+        assert_eq!(tokens(r#"{"prompt_tokens":7,"completion_tokens":null}"#), Some(Tokens { completion: 0, ..exact }));
+        assert_eq!(
+            exact.and(Tokens { cached: Some(5), ..exact }),
+            Tokens { prompt: 14, completion: 4, cached: Some(5) }
+        );
+    }
+
+    #[test]
+    fn a_200_that_is_no_answer_is_told_apart() {
+        assert_eq!(read(r#"{"choices":[]}"#).unwrap(), Answer::default());
+        assert_eq!(read(r#"{"choices":null}"#).unwrap(), Answer::default());
+        let refused = |body| match read(body).unwrap_err() {
+            NoAnswer::Refused(problem) => problem.message,
+            NoAnswer::Unreadable(why) => panic!("{why}"),
+        };
+        assert_eq!(refused(r#"{"error":{"message":"m","code":502}}"#), "m");
+        assert_eq!(refused(r#"{"error":"m","choices":[]}"#), "m");
+        assert_eq!(refused(r#"{"choices":[{"error":{"message":"m"},"finish_reason":"error"}]}"#), "m");
+        assert_eq!(refused(r#"{"detail":"m"}"#), "m");
+        for body in ["<html>", "[]", "{}", "data: {\"choices\":[]}"] {
+            assert!(matches!(read(body), Err(NoAnswer::Unreadable(_))), "{body}");
+        }
+    }
+}

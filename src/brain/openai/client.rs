@@ -1,0 +1,215 @@
+//! `POST {OPENAI_BASE_URL}/chat/completions`, and what to do when the server does not like the question.
+//!
+//! ```text
+//!  ask ── body ──► retry: post ──► 200  the answer
+//!   ▲                     ├──────► 408, 425, 429, 5xx, no connection: again later (retry.rs)
+//!   └─ without a field ◄──┴──────► 4xx  is it about an optional field? else the error
+//! ```
+//!
+//! Deliberately absent: redirects (the key could go elsewhere) and streaming (a step has one reply).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Response, Url, redirect};
+
+use super::answer::{self, Answer, NoAnswer};
+use super::problem::Problem;
+use super::request::{Draft, Features};
+use super::{OpenAiSettings, OpenAiSetupError};
+use crate::brain::retry::{self, TryError, retry, retry_after};
+use crate::brain::{BrainError, excerpt};
+use crate::domain::{Clock, Timestamp};
+
+/// A connection that has been silent for so long is asked whether the other side still lives: a model may think for minutes.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// How long a connection may take to come about, of the time that a try has.
+const CONNECT: Duration = Duration::from_secs(20);
+
+/// Asks a server for answers.
+pub(super) struct Client {
+    http: reqwest::Client,
+    url: Url,
+    key: Option<HeaderValue>,
+    /// The URL as it may be shown: without a password.
+    name: String,
+    timeout: Duration,
+    retries: u32,
+    max_reply_bytes: usize,
+    clock: Arc<dyn Clock>,
+    /// What the server did not take, for each model.
+    given_up: [AtomicU8; 2],
+}
+
+/// Who is asked; what one model takes, the other may not.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Role {
+    Main = 0,
+    Critic = 1,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum AskError {
+    /// The conversation is too long for the model; in the server's words.
+    TooLong(String),
+    /// Anything else.
+    Brain(BrainError),
+}
+
+impl Client {
+    pub(super) fn new(settings: &OpenAiSettings, clock: Arc<dyn Clock>) -> Result<Self, OpenAiSetupError> {
+        crate::brain::install_tls();
+        let mut url = settings.base_url.clone();
+        let path = url.path().trim_end_matches('/').to_owned();
+        if !path.ends_with("/chat/completions") {
+            url.set_path(&format!("{path}/chat/completions"));
+        }
+        let mut shown = url.clone();
+        // They fail only for URLs without a host, which have neither.
+        let (_, _) = (shown.set_username(""), shown.set_password(None));
+        if settings.key.is_some() {
+            // A password would become a second authorization.
+            url = shown.clone();
+        }
+        shown.set_query(None);
+        let mut builder = reqwest::Client::builder()
+            .redirect(redirect::Policy::none())
+            .connect_timeout(CONNECT.min(settings.timeout))
+            .tcp_keepalive(KEEPALIVE);
+        if is_loopback(&url) {
+            // A proxy cannot lead to a server on this machine.
+            builder = builder.no_proxy();
+        }
+        Ok(Self {
+            http: builder.build().map_err(|error| OpenAiSetupError::Client(error.without_url()))?,
+            url,
+            key: settings.key.clone(),
+            name: shown.to_string(),
+            timeout: settings.timeout,
+            retries: settings.retries,
+            max_reply_bytes: settings.max_reply_bytes,
+            clock,
+            given_up: Default::default(),
+        })
+    }
+
+    /// The answer to `draft`. What the server turns out not to take is left out from then on.
+    pub(super) async fn ask(&self, role: Role, draft: &Draft<'_>) -> Result<Answer, AskError> {
+        let given_up = &self.given_up[role as usize];
+        let mut without = Features(given_up.load(Ordering::Relaxed));
+        loop {
+            let body = draft.body(without).to_string();
+            let asked = retry(self.retries, &self.name, || self.attempt(body.clone(), draft, without)).await;
+            let problem = match asked.map_err(AskError::Brain)? {
+                Ok(answer) => {
+                    given_up.fetch_or(without.0, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+                Err(problem) => problem,
+            };
+            if problem.is_context() {
+                return Err(AskError::TooLong(problem.message));
+            }
+            let is_complaint = matches!(problem.status, 200 | 400 | 404 | 422 | 500 | 501);
+            match draft.blamed(&problem, without).filter(|_| is_complaint) {
+                Some(blamed) => {
+                    tracing::info!(message = %problem.message, without = blamed.names(), "the model is asked again");
+                    without = without.and(blamed);
+                }
+                None => return Err(AskError::Brain(self.refused(&problem))),
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        body: String,
+        draft: &Draft<'_>,
+        without: Features,
+    ) -> Result<Result<Answer, Problem>, TryError> {
+        let asking = async {
+            let mut request = self.http.post(self.url.clone()).header(CONTENT_TYPE, "application/json").body(body);
+            if let Some(key) = &self.key {
+                request = request.header(AUTHORIZATION, key.clone());
+            }
+            let cut = |error: reqwest::Error| retry::by_error(&error.without_url());
+            let mut response = request.send().await.map_err(cut)?;
+            let text = self.text(&mut response).await?;
+            Ok((response.status(), response.headers().clone(), text))
+        };
+        let answered = tokio::time::timeout(self.timeout, asking).await;
+        let (status, headers, text) = answered.unwrap_or_else(|_| Err(retry::timed_out()))?;
+        let problem = if status.is_success() {
+            match answer::read(&text) {
+                Ok(answer) => return Ok(Ok(answer)),
+                Err(NoAnswer::Refused(problem)) => problem,
+                Err(NoAnswer::Unreadable(why)) => {
+                    let start = self.clean(&excerpt(&text));
+                    let message = format!("{} answered {status} with a body that {why}: {start}", self.name);
+                    return Err(TryError::protocol(message));
+                }
+            }
+        } else {
+            Problem::read(status.as_u16(), &text)
+        };
+        let problem = Problem { message: self.clean(&problem.message), ..problem };
+        // Some complain of a field they do not know with a 500 (llama-cpp-python): no waiting helps against that.
+        let is_complaint = matches!(problem.status, 500 | 501) && draft.named(&problem, without).is_some();
+        if problem.is_passing() && !is_complaint {
+            let message = format!("answered {}: {}", problem.status, problem.message);
+            return Err(TryError::Again { message, after: self.after(&headers) });
+        }
+        Ok(Err(problem))
+    }
+
+    /// The body, read no further than the limit.
+    async fn text(&self, response: &mut Response) -> Result<String, TryError> {
+        let mut body = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => return Ok(String::from_utf8_lossy(&body).into_owned()),
+                Err(error) => return Err(retry::by_error(&error.without_url())),
+            }
+            if body.len() > self.max_reply_bytes {
+                let message = format!("{}: the answer is over {} bytes", self.name, self.max_reply_bytes);
+                return Err(TryError::protocol(message));
+            }
+        }
+    }
+
+    /// When the server wants to be asked again: in milliseconds, where it says so exactly.
+    fn after(&self, headers: &HeaderMap) -> Option<Duration> {
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let exact = header("retry-after-ms").and_then(|text| text.trim().parse::<f64>().ok());
+        let exact = exact.and_then(|millis| Duration::try_from_secs_f64(millis / 1000.0).ok());
+        let now = UNIX_EPOCH + self.clock.now().since(Timestamp::from_millis(0));
+        exact.or_else(|| retry_after(header(RETRY_AFTER.as_str())?, now))
+    }
+
+    fn refused(&self, problem: &Problem) -> BrainError {
+        let Problem { status, message, .. } = problem;
+        let message = format!("{} answered {status}: {message}{}", self.name, problem.advice());
+        BrainError::Status { status: *status, message }
+    }
+
+    /// Without the key, should the server have sent it back.
+    fn clean(&self, text: &str) -> String {
+        let key = self.key.as_ref().and_then(|key| key.to_str().ok()).map(|key| key.trim_start_matches("Bearer "));
+        match key.filter(|key| !key.is_empty()) {
+            Some(key) => text.replace(key, "[OPENAI_API_KEY]"),
+            None => text.to_owned(),
+        }
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}

@@ -1,0 +1,292 @@
+//! One step with the model: asked until its answer is one, and the critic has let it pass.
+//!
+//! ```text
+//!  ask ──► refused                      the step fails
+//!   ▲ ├──► empty, or cut off            told so, once
+//!   │ ├──► arguments that are no object told so, once
+//!   │ └──► a proposal ──► critic ──► revise: told why, CRITIQUE_ROUNDS times
+//!   └───────────┴────────────┘   └─► approve: the reply
+//! ```
+
+use super::answer::{Answer, Asked, Tokens};
+use super::client::{AskError, Role};
+use super::conversation::{Conversation, said};
+use super::fit::{self, Fitted, Rate};
+use super::message::{Message, quote, shortened};
+use super::proposal::Files;
+use super::record::{Assistant, Call, Context, Record};
+use super::request::Draft;
+use super::{OpenAiBrain, arguments, critic};
+use crate::brain::BrainError;
+use crate::domain::Json;
+
+/// How often a conversation that was refused as too long is shortened: after the fourth time an eighth of it is left.
+const SHORTENED: u32 = 4;
+
+/// How much of what a model wrote wrongly is quoted back to it.
+const QUOTED: usize = 300;
+
+/// Stands for an answer without words.
+const EMPTY: &str = "(nothing)";
+
+/// So much shorter, in turn, is what a critic gets that refused it as too long.
+const LESS: [usize; 4] = [1, 2, 4, 8];
+
+/// A step under way.
+pub(super) struct Step<'a> {
+    pub(super) brain: &'a OpenAiBrain,
+    pub(super) model: &'a str,
+    /// The critic, where there is one and it may send something back.
+    pub(super) critic: Option<&'a str>,
+    pub(super) conversation: Conversation,
+    pub(super) task: &'a Json,
+    pub(super) files: Files,
+    pub(super) spent: Spent,
+}
+
+/// What the step has used up.
+#[derive(Debug, Default)]
+pub(super) struct Spent {
+    tokens: Option<Tokens>,
+    context: Option<Context>,
+    critique: Vec<Json>,
+    corrections: Vec<String>,
+    nudged: bool,
+    corrected: bool,
+    rounds: u32,
+}
+
+impl Step<'_> {
+    /// The reply.
+    pub(super) async fn decide(mut self) -> Result<Json, BrainError> {
+        loop {
+            let answer = self.ask().await?;
+            if let Some(refusal) = &answer.refusal {
+                return Err(BrainError::Protocol(format!("the model refused: {}", shortened(refusal, QUOTED, "here"))));
+            }
+            if answer.calls.is_empty() && (answer.cut || answer.content.is_empty()) {
+                self.nudge(&answer)?;
+                continue;
+            }
+            let proposal = self.proposal(&answer);
+            let made = answer.calls.iter().zip(&proposal.tool_calls);
+            let is_malformed =
+                made.into_iter().any(|(asked, call)| asked.arguments.is_err() && call.not_done.is_none());
+            if is_malformed && !self.spent.corrected {
+                self.correct(&answer, &proposal);
+                continue;
+            }
+            // What cannot be done anyway needs no second opinion.
+            if !is_malformed && self.is_sent_back(&proposal).await? {
+                continue;
+            }
+            return Ok(self.reply(&answer, &proposal));
+        }
+    }
+
+    /// Asks the main model, with a conversation that fits.
+    async fn ask(&mut self) -> Result<Answer, BrainError> {
+        let brain = self.brain;
+        let known = brain.settings.context_tokens.map(fit::prompt_budget);
+        let mut found = self.conversation.budget;
+        let mut refused: Option<(usize, String)> = None;
+        for _ in 0..=SHORTENED {
+            let budget = known.into_iter().chain(found).min();
+            let fitted = self.fitted(budget);
+            if let Some((bytes, message)) = &refused
+                && fitted.bytes >= *bytes
+            {
+                return Err(too_long(message));
+            }
+            let draft = Draft {
+                model: self.model,
+                messages: &fitted.messages,
+                tools: Some(&brain.tools),
+                schema: None,
+                temperature: brain.settings.temperature,
+                seed: brain.settings.seed,
+            };
+            match brain.client.ask(Role::Main, &draft).await {
+                Ok(answer) => {
+                    self.conversation.budget = found;
+                    self.count(&answer, &fitted);
+                    return Ok(answer);
+                }
+                Err(AskError::Brain(error)) => return Err(error),
+                Err(AskError::TooLong(message)) => {
+                    tracing::info!(%message, bytes = fitted.bytes, "old results are shortened for the model");
+                    found = Some(fit::budget_after_refusal(fitted.bytes, self.conversation.rate));
+                    refused = Some((fitted.bytes, message));
+                }
+            }
+        }
+        let (_, message) = refused.unwrap_or_default();
+        Err(too_long(&message))
+    }
+
+    fn fitted(&self, budget: Option<u64>) -> Fitted {
+        let around = self.brain.tools.described(true).as_str().len();
+        fit::fit(&self.conversation.messages, around, budget, self.conversation.rate)
+    }
+
+    fn count(&mut self, answer: &Answer, fitted: &Fitted) {
+        self.spend(answer);
+        let context = Context {
+            prompt_bytes: fitted.bytes,
+            prompt_tokens: answer.tokens.map(|tokens| tokens.prompt).filter(|tokens| *tokens > 0),
+            budget: self.conversation.budget,
+            shortened: fitted.shortened,
+        };
+        self.conversation.rate = Rate::of(context).unwrap_or(self.conversation.rate);
+        self.spent.context = Some(context);
+    }
+
+    fn spend(&mut self, answer: &Answer) {
+        let sum = self.spent.tokens.unwrap_or_default();
+        self.spent.tokens = answer.tokens.map(|tokens| sum.and(tokens)).or(self.spent.tokens);
+    }
+
+    /// Tells the model that nothing came of its answer, once.
+    fn nudge(&mut self, answer: &Answer) -> Result<(), BrainError> {
+        let (what, told) = if answer.cut {
+            (
+                "was cut off at the server's limit for one answer, before it came to anything",
+                "Your answer was cut off at its greatest length. Be brief: call one tool, or give a short summary.",
+            )
+        } else {
+            ("is empty", "Your answer was empty. Call a tool, or, if the task is done, give a short summary.")
+        };
+        if std::mem::replace(&mut self.spent.nudged, true) {
+            return Err(BrainError::Protocol(format!("the model's answer {what}, also when it was asked again")));
+        }
+        // Some templates want the roles to alternate, and none wants an empty message.
+        let content = if answer.content.is_empty() { EMPTY } else { &answer.content }.to_owned();
+        self.conversation.messages.push(Message::Assistant { content, calls: Vec::new() });
+        self.tell(told.to_owned());
+        Ok(())
+    }
+
+    fn tell(&mut self, told: String) {
+        self.spent.corrections.push(told.clone());
+        self.conversation.messages.push(Message::User(told));
+    }
+
+    /// The answer as it goes on record: every call with an id, a tool that there is, and arguments without nulls.
+    fn proposal(&mut self, answer: &Answer) -> Assistant {
+        let last = answer.calls.len().saturating_sub(1);
+        let tool_calls = answer.calls.iter().enumerate().map(|(at, asked)| {
+            let cut_off = answer.cut && at == last && at > 0 && asked.arguments.is_err();
+            self.call(asked, cut_off)
+        });
+        let tool_calls = tool_calls.collect();
+        Assistant { content: answer.content.clone(), tool_calls }
+    }
+
+    fn call(&mut self, asked: &Asked, cut_off: bool) -> Call {
+        let tools = &self.brain.tools;
+        let name = tools.meant(&asked.name);
+        let arguments = match &asked.arguments {
+            Ok(arguments) => arguments::without_nulls(arguments, tools.optional(&name)),
+            Err(malformed) => Json::of(&malformed.text),
+        };
+        let not_done = cut_off.then(|| "the answer was cut off within this call".to_owned());
+        Call { id: self.conversation.id(asked.id.as_deref()), name, arguments, not_done }
+    }
+
+    /// Tells the model what is wrong with its arguments, once.
+    fn correct(&mut self, answer: &Answer, proposal: &Assistant) {
+        self.spent.corrected = true;
+        self.conversation.messages.push(said(proposal));
+        for (asked, call) in answer.calls.iter().zip(&proposal.tool_calls) {
+            let content = match &asked.arguments {
+                Err(malformed) => {
+                    let cut = if answer.cut { "; the answer was cut off at its greatest length" } else { "" };
+                    let wrote = quote(&malformed.text, QUOTED);
+                    let told = format!("not done: {}{cut}. You wrote {wrote}. Make the call again.", malformed.why);
+                    self.spent.corrections.push(told.clone());
+                    told
+                }
+                Ok(_) => {
+                    "not done: another call in the same answer could not be read; make this one again, too".to_owned()
+                }
+            };
+            self.conversation.messages.push(Message::Tool { id: call.id.clone(), content });
+        }
+    }
+
+    /// Asks the critic; whether the main model has to think again.
+    async fn is_sent_back(&mut self, proposal: &Assistant) -> Result<bool, BrainError> {
+        let Some(critic) = self.critic.filter(|_| self.spent.rounds < self.brain.settings.critique_rounds) else {
+            return Ok(false);
+        };
+        let answer = self.review(critic, proposal).await?;
+        self.spend(&answer);
+        let verdict = critic::verdict(&answer);
+        self.spent.critique.push(critic::record(&verdict, proposal, critic));
+        if !verdict.revise {
+            return Ok(false);
+        }
+        self.spent.rounds += 1;
+        self.conversation.messages.push(said(proposal));
+        let why = verdict.reason;
+        if proposal.tool_calls.is_empty() {
+            let told = format!("The reviewer sent this back: {why}\nGo on with the task.");
+            self.conversation.messages.push(Message::User(told));
+        }
+        for call in &proposal.tool_calls {
+            let content = format!("not done: the reviewer sent it back: {why}");
+            self.conversation.messages.push(Message::Tool { id: call.id.clone(), content });
+        }
+        Ok(true)
+    }
+
+    async fn review(&self, critic: &str, proposal: &Assistant) -> Result<Answer, BrainError> {
+        let brain = self.brain;
+        let mut refused = String::new();
+        for less in LESS {
+            let messages = critic::question(self.task, &self.conversation.messages, proposal, &self.files, less);
+            let draft = Draft {
+                model: critic,
+                messages: &messages,
+                tools: None,
+                schema: Some(&brain.verdict),
+                temperature: brain.settings.temperature,
+                seed: brain.settings.seed,
+            };
+            match brain.client.ask(Role::Critic, &draft).await {
+                Ok(answer) => return Ok(answer),
+                Err(AskError::Brain(error)) => return Err(error),
+                Err(AskError::TooLong(message)) => refused = message,
+            }
+        }
+        Err(BrainError::Protocol(format!("the critique model takes no question as long as a step needs: {refused}")))
+    }
+
+    fn reply(&self, answer: &Answer, proposal: &Assistant) -> Json {
+        let spent = &self.spent;
+        let record = Record {
+            model: Some(answer.model.as_deref().unwrap_or(self.model)),
+            usage: spent.tokens.map(Into::into),
+            critique: &spent.critique,
+            corrections: &spent.corrections,
+            context: spent.context,
+            ..Record::default()
+        };
+        Json::of(&match proposal.tool_calls.first() {
+            None => Record { event: "finish", summary: Some(&proposal.content), ..record },
+            Some(first) => Record {
+                event: "tool_call",
+                name: Some(&first.name),
+                arguments: Some(&first.arguments),
+                assistant: Some(proposal),
+                call: Some(0),
+                ..record
+            },
+        })
+    }
+}
+
+fn too_long(message: &str) -> BrainError {
+    let advice = "the task does not fit the model's context, even with old results shortened";
+    BrainError::Protocol(format!("{advice}; a model with a longer one may do it. The server said: {message}"))
+}

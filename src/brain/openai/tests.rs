@@ -1,0 +1,124 @@
+//! The conversation as it is rebuilt from histories, and steps that need no model.
+
+use super::*;
+use crate::domain::{Exchange, SystemClock};
+
+const TOOLS: &str = r#"[{"name":"read_file","parameters":{"type":"object","properties":{"file_path":{"type":"string"}},"required":["file_path"]}}]"#;
+
+fn json(text: &str) -> Json {
+    Json::parse(text).unwrap()
+}
+
+fn exchange(input: &str, reply: &str) -> Exchange {
+    Exchange { agent_input: json(input), mcp_reply: Some(json(reply)) }
+}
+
+fn request(payload: &str, history: Option<Vec<Exchange>>) -> StepRequest {
+    let iteration = u32::try_from(history.as_ref().map_or(0, Vec::len)).unwrap() + 1;
+    let task = json(r#"{"instruction":"do"}"#);
+    StepRequest { task_id: "t".parse().unwrap(), iteration, payload: json(payload), task, history }
+}
+
+fn rebuilt(payload: &str, history: &[Exchange]) -> Conversation {
+    Conversation::rebuild(&request(payload, Some(history.to_vec())), history, &Toolset::new(&json(TOOLS)))
+}
+
+/// What is said after the opening, one line each.
+fn told(conversation: &Conversation) -> Vec<String> {
+    let one = |message: &message::Message| serde_json::to_string(message).unwrap();
+    conversation.messages.iter().skip(2).map(one).collect()
+}
+
+const START: &str = r#"{"event":"start","task":{"instruction":"do"},"models":{"finetuned":"m","critique":"c"}}"#;
+const RESULT: &str = r#"{"event":"tool_result","name":"read_file","arguments":{},"result":{"status":"success"}}"#;
+
+fn two_calls(second: &str) -> String {
+    format!(
+        r#"{{"event":"tool_call","name":"read_file","arguments":{{"n":1.0}},"assistant":{{"content":"I look.","tool_calls":[{{"id":"a","name":"read_file","arguments":{{"n":1.0}}}},{{"id":"b","name":"read_file","arguments":"oops"{second}}}]}},"call":0}}"#
+    )
+}
+
+#[test]
+fn the_next_call_of_an_answer_is_the_reply_and_then_the_model_is_asked() {
+    let first = exchange(START, &two_calls(""));
+    let mut conversation = rebuilt(RESULT, std::slice::from_ref(&first));
+    assert_eq!(conversation.models.finetuned.as_deref(), Some("m"));
+    let next = conversation.next_call().unwrap();
+    assert_eq!(next.as_str(), r#"{"event":"tool_call","name":"read_file","arguments":"oops","call":1}"#);
+
+    let mut conversation = rebuilt(RESULT, &[first, exchange(RESULT, next.as_str())]);
+    assert_eq!(conversation.next_call(), None);
+    assert_eq!(
+        told(&conversation),
+        [
+            r#"{"role":"assistant","content":"I look.","tool_calls":[{"id":"a","type":"function","function":{"name":"read_file","arguments":"{\"n\":1.0}"}},{"id":"b","type":"function","function":{"name":"read_file","arguments":"{}"}}]}"#,
+            r#"{"role":"tool","tool_call_id":"a","content":"{\"status\":\"success\"}"}"#,
+            r#"{"role":"tool","tool_call_id":"b","content":"{\"status\":\"success\"}"}"#,
+        ]
+    );
+    // An id that is in use is not given twice.
+    assert_eq!((conversation.id(Some("a")), conversation.id(Some("z"))), ("c00003000".to_owned(), "z".to_owned()));
+    assert_eq!(conversation.id(None), "c00003001");
+}
+
+#[test]
+fn a_call_that_was_left_out_is_answered_with_the_reason() {
+    let mut conversation = rebuilt(RESULT, &[exchange(START, &two_calls(r#","not_done":"cut off""#))]);
+    assert_eq!(conversation.next_call(), None);
+    assert_eq!(told(&conversation)[2], r#"{"role":"tool","tool_call_id":"b","content":"not done: cut off"}"#);
+}
+
+#[test]
+fn what_another_brain_said_is_taken_over() {
+    let foreign = r#"{"event":"tool_call","name":"read_file","arguments":{"n":1e-7}}"#;
+    let mut conversation = rebuilt(RESULT, &[exchange(START, foreign), exchange(RESULT, foreign)]);
+    assert_eq!(conversation.next_call(), None);
+    let told = told(&conversation);
+    assert_eq!(told.len(), 4);
+    assert!(told[0].contains(r#""id":"f00000002""#) && told[0].contains(r#"{\"n\":1e-7}"#), "{}", told[0]);
+    assert!(told[3].contains(r#""tool_call_id":"f00000004""#), "{}", told[3]);
+}
+
+#[test]
+fn what_was_found_out_about_the_context_is_remembered() {
+    let reply =
+        r#"{"event":"tool_call","name":"read_file","context":{"prompt_bytes":800,"prompt_tokens":200,"budget":90}}"#;
+    let conversation = rebuilt(RESULT, &[exchange(START, reply)]);
+    assert_eq!(conversation.budget, Some(90));
+    assert_eq!(fit::budget_after_refusal(4000, conversation.rate), 600);
+}
+
+fn brain() -> OpenAiBrain {
+    let settings = OpenAiSettings {
+        base_url: "http://127.0.0.1:9/v1".parse().unwrap(),
+        key: None,
+        models: Models::default(),
+        critique_rounds: 1,
+        temperature: None,
+        seed: None,
+        context_tokens: None,
+        timeout: Duration::from_secs(5),
+        retries: 0,
+        max_reply_bytes: 1000,
+        tools: json(TOOLS),
+    };
+    OpenAiBrain::new(settings, Arc::new(SystemClock)).unwrap()
+}
+
+#[tokio::test]
+async fn without_its_history_a_task_is_not_gone_on_with() {
+    let mut later = request(RESULT, None);
+    later.iteration = 2;
+    assert_eq!(brain().step(&later).await.unwrap().as_str(), r#"{"event":"resync"}"#);
+    let abort = request(r#"{"event":"agent_abort","reason":"cancelled"}"#, None);
+    assert!(brain().step(&abort).await.unwrap().as_str().contains("finish"));
+}
+
+#[tokio::test]
+async fn a_model_is_named_by_the_brain_or_by_the_worker() {
+    let unnamed = brain().step(&request(r#"{"event":"start","task":{}}"#, None)).await.unwrap_err();
+    assert!(unnamed.to_string().starts_with("OPENAI_FINETUNED_MODEL_ID is not set"), "{unnamed}");
+    // Nobody listens there: it has come as far as asking.
+    let named = brain().step(&request(START, None)).await.unwrap_err();
+    assert!(named.to_string().starts_with("http://127.0.0.1:9/v1/chat/completions: no reply after 1 try"), "{named}");
+}
