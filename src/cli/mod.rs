@@ -1,7 +1,7 @@
 //! The command line: arguments, printing, exit codes.
 //!
 //! ```text
-//!  serve        the service                      brain        the script brain at /step
+//!  serve        the service                      brain        a brain inside at /step
 //!  run          one task in the foreground       demo         all of it, on a small project
 //!  openapi      the description of the API       healthcheck  for a container
 //!  doctor       what confines commands, whether the brain answers
@@ -59,7 +59,8 @@ enum Verb {
     Serve,
     /// Run one task in the foreground
     Run(run::Options),
-    /// Serve the script brain at /step
+    /// Serve the brain inside that `MCP_SERVER_URL` names, openai: or script: (the default), at /step: over HTTP, WebSocket
+    /// and gRPC on one port, for services elsewhere
     Brain,
     /// Show all of it on a small project with a failing test: no key, no server, no root
     Demo,

@@ -1,6 +1,7 @@
 //! `codex-agent brain`: one port, three ways in, for several workers; and what clients of others see of it.
 
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -63,6 +64,36 @@ async fn one_port_serves_several_workers_over_all_ways_and_is_killed_in_between(
             assert_eq!(iterations, [1, 2, 3]);
         }
     }
+}
+
+/// A process that stands still keeps its connections open, and the kernel answers for it.
+#[tokio::test]
+async fn a_brain_that_stands_still_is_found_out_in_twenty_seconds_and_the_step_is_asked_again() {
+    tokio::join!(stands_still("ws"), stands_still("grpc"));
+}
+
+async fn stands_still(scheme: &str) {
+    let home = Home::new();
+    let (brain, address) = serve(&home, "127.0.0.1:0", &[]).await;
+    let signal = |signal| {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(brain.id().unwrap()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    };
+    let service = Service::start(&format!("{scheme}://{address}"), &[]).await;
+    let id = service.submit(&task("still", 1.0)).await;
+    eventually("it is under way", async || service.get("/tasks/still").await.json()["iteration"] == 1).await;
+    signal(rustix::process::Signal::STOP);
+    let frozen = Instant::now();
+    eventually("the worker hangs up", async || service.log().contains("the brain is asked again")).await;
+    let found = frozen.elapsed();
+    println!("{scheme}: found out after {found:?}");
+    // Far from what a step may take, which is two minutes.
+    assert!(found < Duration::from_secs(40), "{scheme}: {found:?}");
+    signal(rustix::process::Signal::CONT);
+    assert_eq!(service.ended(&id).await["status"], "succeeded");
+    let iterations: Vec<_> =
+        service.record("still").await.iter().map(|line| line["iteration"].as_u64().unwrap()).collect();
+    assert_eq!(iterations, [1, 2, 3]);
 }
 
 #[tokio::test]
