@@ -69,7 +69,10 @@ async fn refusals_of_a_server_say_what_to_do() {
             "answered 401: who are you?; is OPENAI_API_KEY right",
         ),
         (unpaid, "has no credit"),
-        (json!({"status": 308, "headers": {"location": "http://127.0.0.1:9/"}, "raw": "moved"}), "answered 308"),
+        (
+            json!({"status": 308, "headers": {"location": "http://127.0.0.1:9/"}, "raw": "moved"}),
+            "answered 308: moved; redirects are not followed",
+        ),
         (json!({"raw": "<html>hello</html>"}), "with a body that is no JSON object: <html>hello"),
         (json!({"body": {"error": "no such model"}}), "answered 200: no such model"),
         (

@@ -79,7 +79,7 @@ impl Conversation {
     pub(super) fn id(&mut self, given: Option<&str>) -> String {
         let mut id = given.unwrap_or_default().to_owned();
         while id.is_empty() || self.taken.contains(&id) {
-            id = format!("c{:05}{:03}", self.iteration % 100_000, self.made % 1000);
+            id = format!("c{:05}{:03}", self.iteration % 100_000, self.made);
             self.made += 1;
         }
         self.taken.insert(id.clone());
