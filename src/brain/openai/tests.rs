@@ -85,10 +85,10 @@ fn what_another_brain_said_is_taken_over() {
 #[test]
 fn what_was_found_out_about_the_context_is_remembered() {
     let reply =
-        r#"{"event":"tool_call","name":"read_file","context":{"prompt_bytes":800,"prompt_tokens":200,"budget":90}}"#;
+        r#"{"event":"tool_call","name":"read_file","context":{"prompt_bytes":800,"prompt_tokens":200,"room":90}}"#;
     let conversation = rebuilt(RESULT, &[exchange(START, reply)]);
-    assert_eq!(conversation.budget, Some(90));
-    assert_eq!(fit::budget_after_refusal(4000, conversation.rate), 600);
+    assert_eq!(conversation.room, Some(90));
+    assert_eq!(fit::room_in(100, conversation.rate), 300);
 }
 
 fn brain() -> OpenAiBrain {
@@ -179,7 +179,7 @@ proptest! {
             conversation = rebuilt(RESULT, &history);
         }
         prop_assert!(is_sound(&conversation.messages), "{:#?}", conversation.messages);
-        let fitted = fit::fit(&conversation.messages, 0, Some(1), fit::Rate::default());
+        let fitted = fit::fit(&conversation.messages, 0, Some(1));
         prop_assert!(is_sound(&fitted.messages));
     }
 
