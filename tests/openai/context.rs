@@ -30,7 +30,7 @@ async fn a_server_that_refuses_a_long_conversation_gets_a_shorter_one_and_no_sec
     let refused = model.asked().iter().filter(|one| one["refused"] == true).count();
     assert_eq!(refused, 1, "what was found out is on record, and used in the steps behind it");
     let context = &record.last().unwrap()["mcp_reply"]["context"];
-    assert!(context["shortened"].as_u64().unwrap() > 0 && context["budget"].as_u64().unwrap() > 0, "{context}");
+    assert!(context["shortened"].as_u64().unwrap() > 0 && context["room"].as_u64().unwrap() > 0, "{context}");
     let asked = model.requests();
     let results: Vec<&str> = asked.last().unwrap()["messages"].as_array().unwrap()[2..]
         .iter()

@@ -69,7 +69,10 @@ async fn refusals_of_a_server_say_what_to_do() {
             "answered 401: who are you?; is OPENAI_API_KEY right",
         ),
         (unpaid, "has no credit"),
-        (json!({"status": 308, "headers": {"location": "http://127.0.0.1:9/"}, "raw": "moved"}), "answered 308"),
+        (
+            json!({"status": 308, "headers": {"location": "http://127.0.0.1:9/"}, "raw": "moved"}),
+            "answered 308: moved; redirects are not followed",
+        ),
         (json!({"raw": "<html>hello</html>"}), "with a body that is no JSON object: <html>hello"),
         (json!({"body": {"error": "no such model"}}), "answered 200: no such model"),
         (
@@ -144,4 +147,39 @@ async fn an_answer_that_was_cut_off_in_its_last_call_is_done_up_to_there() {
     let Some((task, requests)) = with(json!([cut, says("done")])).await else { return };
     assert_eq!((&task["status"], &task["iteration"]), (&json!("succeeded"), &json!(2)), "{task:#}");
     assert_eq!(last(&requests[1]), "not done: the answer was cut off within this call");
+}
+
+#[tokio::test]
+async fn a_tool_is_found_by_what_the_model_meant_and_an_unknown_one_is_a_failure() {
+    let answers = json!([
+        calls(&[("functions.run_command", r#"{"command":"echo hi"}"#)]),
+        calls(&[("format disk", r#"{"all":true}"#)]),
+        says("done"),
+    ]);
+    let Some((task, requests)) = with(answers).await else { return };
+    assert_eq!((&task["status"], &task["iteration"]), (&json!("succeeded"), &json!(3)), "{task:#}");
+    assert!(last(&requests[1]).contains("hi\\n"), "{}", last(&requests[1]));
+    assert!(last(&requests[2]).contains("unknown tool"), "{}", last(&requests[2]));
+    // Servers refuse a name with a space in it.
+    assert_eq!(requests[2]["messages"][4]["tool_calls"][0]["function"]["name"], "format_disk");
+}
+
+#[tokio::test]
+async fn an_endless_answer_and_a_silent_server_are_not_waited_for() {
+    let Some(model) = Model::start(json!([says(&"x".repeat(5000)), {"silent": true}, {"silent": true}])).await else {
+        return;
+    };
+    let variables = [("MAX_REPLY_BYTES", "1000"), ("MCP_TIMEOUT", "1"), ("MCP_RETRIES", "1")];
+    let service = model.service(&variables).await;
+    let long = service.finish(&json!({"instruction": "x"})).await;
+    assert_eq!(long["error"]["code"], "brain_protocol");
+    assert!(message(&long).ends_with("the answer is over 1000 bytes"), "{}", message(&long));
+    let silent = service.finish(&json!({"instruction": "x"})).await;
+    assert_eq!(silent["error"]["code"], "brain_unreachable");
+    assert!(
+        message(&silent).ends_with("no reply after 2 tries, the last: operation timed out"),
+        "{}",
+        message(&silent)
+    );
+    assert_eq!(model.requests().len(), 3);
 }

@@ -84,6 +84,11 @@ def odd(refuse, text, request):
     return None
 
 
+class Listener(ThreadingHTTPServer):
+    # As many as a test sends at once.
+    request_queue_size = 256
+
+
 class Server(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     script = json.load(open(sys.argv[1], encoding="utf-8"))
@@ -117,6 +122,6 @@ class Server(BaseHTTPRequestHandler):
         pass
 
 
-server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+server = Listener(("127.0.0.1", 0), Server)
 print(f"http://127.0.0.1:{server.server_port}/v1", flush=True)
 server.serve_forever()

@@ -17,7 +17,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY
 use reqwest::{Response, Url, redirect};
 
 use super::answer::{self, Answer, NoAnswer};
-use super::problem::Problem;
+use super::problem::{Problem, WHERE};
 use super::request::{Draft, Features};
 use super::{OpenAiSettings, OpenAiSetupError};
 use crate::brain::retry::{self, TryError, retry, retry_after};
@@ -78,6 +78,8 @@ impl Client {
         }
         shown.set_query(None);
         let mut builder = reqwest::Client::builder()
+            // Some hosts turn away whoever does not say who he is.
+            .user_agent(concat!("codex-agent/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT.min(settings.timeout))
             .tcp_keepalive(KEEPALIVE);
@@ -150,7 +152,7 @@ impl Client {
                 Err(NoAnswer::Refused(problem)) => problem,
                 Err(NoAnswer::Unreadable(why)) => {
                     let start = self.clean(&excerpt(&text));
-                    let message = format!("{} answered {status} with a body that {why}: {start}", self.name);
+                    let message = format!("{} answered {status} with a body that {why}: {start}{WHERE}", self.name);
                     return Err(TryError::protocol(message));
                 }
             }

@@ -29,8 +29,8 @@ pub(super) struct Conversation {
     pub(super) models: Models,
     /// What a token is worth, by the last count.
     pub(super) rate: Rate,
-    /// How many tokens a prompt may have, if that was found out before.
-    pub(super) budget: Option<u64>,
+    /// How many bytes a prompt may have, if that was found out before.
+    pub(super) room: Option<usize>,
     /// The calls of the model's last answer, and whether each has its result.
     calls: Vec<(Call, bool)>,
     /// The one whose result comes next.
@@ -79,7 +79,7 @@ impl Conversation {
     pub(super) fn id(&mut self, given: Option<&str>) -> String {
         let mut id = given.unwrap_or_default().to_owned();
         while id.is_empty() || self.taken.contains(&id) {
-            id = format!("c{:05}{:03}", self.iteration % 100_000, self.made % 1000);
+            id = format!("c{:05}{:03}", self.iteration % 100_000, self.made);
             self.made += 1;
         }
         self.taken.insert(id.clone());
@@ -115,7 +115,7 @@ impl Conversation {
         }
         if let Some(context) = Context::read(&fields) {
             self.rate = Rate::of(context).unwrap_or(self.rate);
-            self.budget = context.budget.or(self.budget);
+            self.room = context.room.or(self.room);
         }
         let assistant = fields.get("assistant").and_then(Assistant::read).filter(|said| !said.tool_calls.is_empty());
         let index = fields.count("call").and_then(|index| usize::try_from(index).ok());

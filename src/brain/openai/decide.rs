@@ -87,12 +87,12 @@ impl Step<'_> {
     /// Asks the main model, with a conversation that fits.
     async fn ask(&mut self) -> Result<Answer, BrainError> {
         let brain = self.brain;
-        let known = brain.settings.context_tokens.map(fit::prompt_budget);
-        let mut found = self.conversation.budget;
+        let rate = self.conversation.rate;
+        let known = brain.settings.context_tokens.map(|tokens| fit::room_in(tokens, rate));
+        let mut found = self.conversation.room;
         let mut refused: Option<(usize, String)> = None;
         for _ in 0..=SHORTENED {
-            let budget = known.into_iter().chain(found).min();
-            let fitted = self.fitted(budget);
+            let fitted = self.fitted(known.into_iter().chain(found).min());
             if let Some((bytes, message)) = &refused
                 && fitted.bytes >= *bytes
             {
@@ -108,14 +108,14 @@ impl Step<'_> {
             };
             match brain.client.ask(Role::Main, &draft).await {
                 Ok(answer) => {
-                    self.conversation.budget = found;
+                    self.conversation.room = found;
                     self.count(&answer, &fitted);
                     return Ok(answer);
                 }
                 Err(AskError::Brain(error)) => return Err(error),
                 Err(AskError::TooLong(message)) => {
                     tracing::info!(%message, bytes = fitted.bytes, "old results are shortened for the model");
-                    found = Some(fit::budget_after_refusal(fitted.bytes, self.conversation.rate));
+                    found = Some(fit::room_after_refusal(fitted.bytes));
                     refused = Some((fitted.bytes, message));
                 }
             }
@@ -124,9 +124,9 @@ impl Step<'_> {
         Err(too_long(&message))
     }
 
-    fn fitted(&self, budget: Option<u64>) -> Fitted {
+    fn fitted(&self, room: Option<usize>) -> Fitted {
         let around = self.brain.tools.described(true).as_str().len();
-        fit::fit(&self.conversation.messages, around, budget, self.conversation.rate)
+        fit::fit(&self.conversation.messages, around, room)
     }
 
     fn count(&mut self, answer: &Answer, fitted: &Fitted) {
@@ -134,7 +134,7 @@ impl Step<'_> {
         let context = Context {
             prompt_bytes: fitted.bytes,
             prompt_tokens: answer.tokens.map(|tokens| tokens.prompt).filter(|tokens| *tokens > 0),
-            budget: self.conversation.budget,
+            room: self.conversation.room,
             shortened: fitted.shortened,
         };
         self.conversation.rate = Rate::of(context).unwrap_or(self.conversation.rate);

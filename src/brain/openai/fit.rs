@@ -12,7 +12,7 @@ const BYTES_PER_TOKEN: f64 = 3.5;
 const BELIEVED: std::ops::RangeInclusive<f64> = 1.0..=12.0;
 
 /// Room for the answer: as much as a long edit takes, and of a small context no more than a quarter.
-const ANSWER: u64 = 4096;
+const ANSWER: u32 = 4096;
 
 /// What stands around a message: its role, its marks.
 const AROUND: usize = 16;
@@ -24,7 +24,7 @@ const KEPT: [usize; 2] = [1000, 200];
 const RECENT: usize = 2;
 
 /// A prompt that was refused is cut to this part of its size, in percent.
-const AFTER_REFUSAL: u64 = 60;
+const AFTER_REFUSAL: usize = 60;
 
 const WHY: &str = "to fit the model's context";
 
@@ -57,42 +57,30 @@ impl Rate {
     }
 
     #[expect(
-        clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "as above"
+        reason = "it is not negative; too much is no harm"
     )]
-    fn tokens(self, bytes: usize) -> u64 {
-        (bytes as f64 / self.0).ceil() as u64
-    }
-
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "as above"
-    )]
-    fn bytes(self, tokens: u64) -> usize {
-        (tokens as f64 * self.0) as usize
+    fn bytes(self, tokens: u32) -> usize {
+        (f64::from(tokens) * self.0) as usize
     }
 }
 
-/// How many tokens a prompt may have in a context of so many.
-pub(super) fn prompt_budget(context_tokens: u32) -> u64 {
-    let context = u64::from(context_tokens);
-    context - ANSWER.min(context / 4)
+/// How many bytes a prompt may have in a context of so many tokens.
+pub(super) fn room_in(context_tokens: u32, rate: Rate) -> usize {
+    rate.bytes(context_tokens - ANSWER.min(context_tokens / 4))
 }
 
-/// How many a prompt may have after one of `bytes` was refused.
-pub(super) fn budget_after_refusal(bytes: usize, rate: Rate) -> u64 {
-    rate.tokens(bytes).saturating_mul(AFTER_REFUSAL) / 100
+/// How many bytes a prompt may have after one of `bytes` was refused.
+pub(super) fn room_after_refusal(bytes: usize) -> usize {
+    bytes / 100 * AFTER_REFUSAL
 }
 
-/// The conversation, shortened until it is within `budget`, as far as that can be.
-pub(super) fn fit(messages: &[Message], around: usize, budget: Option<u64>, rate: Rate) -> Fitted {
+/// The conversation, shortened until it has no more than `room` bytes, as far as that can be.
+pub(super) fn fit(messages: &[Message], around: usize, room: Option<usize>) -> Fitted {
     let whole = around + messages.iter().map(|message| message.bytes() + AROUND).sum::<usize>();
     let mut fitted = Fitted { messages: messages.to_vec(), shortened: 0, bytes: whole };
-    let Some(room) = budget.map(|tokens| rate.bytes(tokens)) else { return fitted };
+    let Some(room) = room else { return fitted };
     let places =
         |is_one: fn(&Message) -> bool| (0..messages.len()).filter(|at| is_one(&messages[*at])).collect::<Vec<_>>();
     let results = places(|message| matches!(message, Message::Tool { .. }));
@@ -152,8 +140,8 @@ mod tests {
     #[test]
     fn the_oldest_results_are_shortened_first_and_the_last_two_at_the_very_end() {
         let messages = conversation(5);
-        let fitted = |tokens| fit(&messages, 0, Some(tokens), Rate(1.0));
-        assert_eq!(fit(&messages, 0, None, Rate(1.0)).shortened, 0);
+        let fitted = |room| fit(&messages, 0, Some(room));
+        assert_eq!(fit(&messages, 0, None).shortened, 0);
         assert_eq!(lengths(&fitted(26_000)), [50, 50, 50, 50, 50]);
         assert_eq!(lengths(&fitted(22_000)), [10, 50, 50, 50, 50]);
         assert_eq!(lengths(&fitted(14_000)), [10, 10, 10, 50, 50]);
@@ -162,7 +150,7 @@ mod tests {
         let least = fitted(10);
         assert_eq!((lengths(&least), least.shortened), (vec![2, 2, 2, 2, 2], 5));
         assert!(least.messages[1].told().contains("[… 4800 characters left out to fit the model's context …]"));
-        assert_eq!(fitted(14_000).bytes, fit(&fitted(14_000).messages, 0, None, Rate(1.0)).bytes);
+        assert_eq!(fitted(14_000).bytes, fit(&fitted(14_000).messages, 0, None).bytes);
     }
 
     #[test]
@@ -171,7 +159,7 @@ mod tests {
         let call = Called { id: "c".into(), name: "edit_file".into(), arguments };
         let edit = Message::Assistant { content: String::new(), calls: vec![call] };
         let messages = [vec![edit.clone()], conversation(3), vec![edit]].concat();
-        let fitted = fit(&messages, 0, Some(17_000), Rate(1.0));
+        let fitted = fit(&messages, 0, Some(17_000));
         let sizes: Vec<usize> = fitted.messages.iter().map(|message| message.bytes() / 100).collect();
         assert_eq!((sizes, fitted.shortened), (vec![11, 0, 2, 50, 50, 50], 2));
         let Message::Assistant { calls, .. } = &fitted.messages[0] else { panic!("{fitted:?}") };
@@ -192,7 +180,7 @@ mod tests {
         assert_eq!(Rate::of(context(4000, Some(3))), None);
         assert_eq!(Rate::of(context(4000, Some(0))), None);
         assert_eq!(Rate::of(context(4000, None)), None);
-        assert_eq!((prompt_budget(128_000), prompt_budget(2048)), (123_904, 1536));
-        assert_eq!(budget_after_refusal(3500, Rate::default()), 600);
+        assert_eq!((room_in(128_000, Rate(1.0)), room_in(2048, Rate(2.0))), (123_904, 3072));
+        assert_eq!(room_after_refusal(3500), 2100);
     }
 }

@@ -44,6 +44,10 @@ const TOO_LONG: &[&str] = &[
 /// Signs of an account that has run out: waiting does not help.
 const NO_CREDIT: &[&str] = &["insufficient_quota", "billing_hard_limit", "exceeded your current quota"];
 
+/// What to look at where something else than a model's server seems to answer.
+pub(super) const WHERE: &str =
+    "; is the model's id right, and does OPENAI_BASE_URL end as the server wants it, in most cases in /v1?";
+
 /// Codes in the body of a 200 that tell of passing trouble.
 const PASSING: &[&str] = &["rate_limit", "overloaded", "server_error", "timeout", "unavailable"];
 
@@ -95,9 +99,8 @@ impl Problem {
     pub(super) fn advice(&self) -> &'static str {
         match self.status {
             401 | 403 => "; is OPENAI_API_KEY right for OPENAI_BASE_URL?",
-            404 => {
-                "; is the model's id right, and does OPENAI_BASE_URL end as the server wants it, in most cases in /v1?"
-            }
+            300..=399 => "; redirects are not followed: OPENAI_BASE_URL must lead there itself",
+            404 | 405 => WHERE,
             _ if NO_CREDIT.iter().any(|words| self.says(words)) => "; the account behind OPENAI_API_KEY has no credit",
             _ => "",
         }

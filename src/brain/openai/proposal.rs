@@ -1,12 +1,16 @@
 //! What the critic is shown of a proposed action; an edit as a diff.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use similar::TextDiff;
 
 use super::fields::{Fields, string};
 use super::record::Assistant;
 use crate::domain::{Exchange, Json};
+
+/// After this the search for the shortest diff stops at a longer one, which is as true.
+const EFFORT: Duration = Duration::from_millis(100);
 
 /// Lines around a change.
 const CONTEXT: usize = 3;
@@ -98,7 +102,7 @@ fn edit(path: &str, arguments: &Fields<'_>, files: &Files) -> String {
         return arguments.string("diff_patch").unwrap_or_else(|| "(neither new_content nor diff_patch)".to_owned());
     };
     if let (Some(old), Some(after)) = (files.0.get(path), files.edited(path, arguments)) {
-        let diff = TextDiff::from_lines(old.as_str(), after.as_str());
+        let diff = TextDiff::configure().timeout(EFFORT).diff_lines(old.as_str(), after.as_str());
         let (before, behind) = (format!("a/{path}"), format!("b/{path}"));
         let text = diff.unified_diff().context_radius(CONTEXT).header(&before, &behind).to_string();
         return if text.is_empty() { "(it would change nothing)".to_owned() } else { text };

@@ -76,9 +76,9 @@ pub(super) struct Context {
     pub(super) prompt_bytes: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) prompt_tokens: Option<u64>,
-    /// How many tokens a prompt may have, where that had to be found out.
+    /// How many bytes a prompt may have, where that had to be found out.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) budget: Option<u64>,
+    pub(super) room: Option<usize>,
     /// How many messages were shortened to fit.
     #[serde(skip_serializing_if = "is_zero")]
     pub(super) shortened: usize,
@@ -131,7 +131,7 @@ impl Context {
         Some(Self {
             prompt_bytes: size("prompt_bytes")?,
             prompt_tokens: fields.count("prompt_tokens"),
-            budget: fields.count("budget"),
+            room: size("room"),
             shortened: size("shortened").unwrap_or(0),
         })
     }

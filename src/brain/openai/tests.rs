@@ -1,5 +1,8 @@
 //! The conversation as it is rebuilt from histories, and steps that need no model.
 
+use proptest::prelude::*;
+
+use super::message::Message;
 use super::*;
 use crate::domain::{Exchange, SystemClock};
 
@@ -25,7 +28,7 @@ fn rebuilt(payload: &str, history: &[Exchange]) -> Conversation {
 
 /// What is said after the opening, one line each.
 fn told(conversation: &Conversation) -> Vec<String> {
-    let one = |message: &message::Message| serde_json::to_string(message).unwrap();
+    let one = |message: &Message| serde_json::to_string(message).unwrap();
     conversation.messages.iter().skip(2).map(one).collect()
 }
 
@@ -82,10 +85,10 @@ fn what_another_brain_said_is_taken_over() {
 #[test]
 fn what_was_found_out_about_the_context_is_remembered() {
     let reply =
-        r#"{"event":"tool_call","name":"read_file","context":{"prompt_bytes":800,"prompt_tokens":200,"budget":90}}"#;
+        r#"{"event":"tool_call","name":"read_file","context":{"prompt_bytes":800,"prompt_tokens":200,"room":90}}"#;
     let conversation = rebuilt(RESULT, &[exchange(START, reply)]);
-    assert_eq!(conversation.budget, Some(90));
-    assert_eq!(fit::budget_after_refusal(4000, conversation.rate), 600);
+    assert_eq!(conversation.room, Some(90));
+    assert_eq!(fit::room_in(100, conversation.rate), 300);
 }
 
 fn brain() -> OpenAiBrain {
@@ -121,4 +124,79 @@ async fn a_model_is_named_by_the_brain_or_by_the_worker() {
     // Nobody listens there: it has come as far as asking.
     let named = brain().step(&request(START, None)).await.unwrap_err();
     assert!(named.to_string().starts_with("http://127.0.0.1:9/v1/chat/completions: no reply after 1 try"), "{named}");
+}
+
+/// Whether every tool message answers a call just made, and no call stays unanswered.
+fn is_sound(messages: &[Message]) -> bool {
+    let mut waiting: Vec<&str> = Vec::new();
+    for message in messages {
+        match message {
+            Message::Tool { id, .. } => match waiting.iter().position(|call| call == id) {
+                Some(at) => drop(waiting.remove(at)),
+                None => return false,
+            },
+            _ if !waiting.is_empty() => return false,
+            Message::Assistant { calls, .. } => waiting.extend(calls.iter().map(|call| call.id.as_str())),
+            Message::System(_) | Message::User(_) => {}
+        }
+    }
+    waiting.is_empty()
+}
+
+/// An answer of a model's on record, whose calls are left out where `left_out` says so; or one of another brain's.
+fn recorded(number: usize, left_out: &[bool], foreign: bool) -> String {
+    if foreign {
+        return r#"{"event":"tool_call","name":"read_file"}"#.to_owned();
+    }
+    let call = |(at, out): (usize, &bool)| {
+        let not_done = if *out && at > 0 { r#","not_done":"cut off""# } else { "" };
+        format!(r#"{{"id":"i{number}.{at}","name":"read_file","arguments":{{}}{not_done}}}"#)
+    };
+    let calls: Vec<String> = left_out.iter().enumerate().map(call).collect();
+    let calls = calls.join(",");
+    format!(
+        r#"{{"event":"tool_call","name":"read_file","assistant":{{"content":"","tool_calls":[{calls}]}},"call":0}}"#
+    )
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_on_record_the_conversation_is_one_that_servers_take(
+        answers in prop::collection::vec((prop::collection::vec(any::<bool>(), 1..4), any::<bool>(), any::<bool>()), 0..6)
+    ) {
+        let mut history: Vec<Exchange> = Vec::new();
+        for (number, (left_out, foreign, is_broken_off)) in answers.iter().enumerate() {
+            let payload = if history.is_empty() { START } else { RESULT };
+            history.push(exchange(payload, &recorded(number, left_out, *foreign)));
+            // The other calls of the answer, as the brain goes through them; unless another one took over meanwhile.
+            while let Some(next) = rebuilt(RESULT, &history).next_call().filter(|_| !is_broken_off) {
+                history.push(exchange(RESULT, next.as_str()));
+            }
+        }
+        let mut conversation = rebuilt(if history.is_empty() { START } else { RESULT }, &history);
+        while let Some(next) = conversation.next_call() {
+            history.push(exchange(RESULT, next.as_str()));
+            conversation = rebuilt(RESULT, &history);
+        }
+        prop_assert!(is_sound(&conversation.messages), "{:#?}", conversation.messages);
+        let fitted = fit::fit(&conversation.messages, 0, Some(1));
+        prop_assert!(is_sound(&fitted.messages));
+    }
+
+    #[test]
+    fn nothing_that_a_server_sends_makes_the_reading_fall_over(
+        cut in 0..400usize, inserted in "[\\PC\n{}\\[\\]\",:\\\\]{0,6}", text in any::<String>()
+    ) {
+        let body = r#"{"choices":[{"message":{"content":"<think>x</think>ä<tool_call>{\"name\":\"n\",\"arguments\":{\"a\":\"b\\n\"}}","tool_calls":[{"id":"i","function":{"name":"n","arguments":"{\"a\":[1,\"ü\"]}"}}],"refusal":null},"finish_reason":"stop"}],"usage":{"prompt_tokens":7},"error":null}"#;
+        let mut at = cut.min(body.len());
+        while !body.is_char_boundary(at) {
+            at -= 1;
+        }
+        for odd in [format!("{}{inserted}{}", &body[..at], &body[at..]), format!("{}{inserted}", &body[..at]), text] {
+            let _ = (answer::read(&odd), problem::Problem::read(400, &odd), arguments::read_text(&odd));
+            let _ = (words::without_thoughts(&odd), words::calls_within(&odd));
+            let said = answer::Answer { content: odd, ..Default::default() };
+            let _ = critic::verdict(&said);
+        }
+    }
 }
