@@ -1,5 +1,6 @@
 //! `codex-agent brain`: one port, three ways in, for several workers; and what clients of others see of it.
 
+use std::io::Write;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -86,7 +87,7 @@ async fn stands_still(scheme: &str) {
     let frozen = Instant::now();
     eventually("the worker hangs up", async || service.log().contains("the brain is asked again")).await;
     let found = frozen.elapsed();
-    println!("{scheme}: found out after {found:?}");
+    drop(writeln!(std::io::stderr(), "{scheme}: found out after {found:?}"));
     // Far from what a step may take, which is two minutes.
     assert!(found < Duration::from_secs(40), "{scheme}: {found:?}");
     signal(rustix::process::Signal::CONT);
