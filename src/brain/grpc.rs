@@ -115,7 +115,7 @@ impl GrpcBrain {
     /// Instead of a reply there was a status: the brain's own, or tonic's for a connection that failed.
     fn refused(&self, status: &Status) -> TryError {
         let cause = status.source();
-        if cause.is_some_and(asks_for_calm) && !self.is_calm.swap(true, Ordering::Relaxed) {
+        if asks_for_calm(status) && !self.is_calm.swap(true, Ordering::Relaxed) {
             tracing::info!(brain = self.name, "the brain takes pings amiss; it gets none any more");
         }
         if cause.and_then(retry::cause::<TimeoutExpired>).is_some() {
@@ -178,7 +178,37 @@ fn pushback(metadata: &MetadataMap) -> Option<Duration> {
     Some(Duration::from_millis(millis))
 }
 
-/// Whether HTTP/2's `ENHANCE_YOUR_CALM` is among the causes.
-fn asks_for_calm(error: &(dyn Error + 'static)) -> bool {
-    retry::cause::<h2::Error>(error).is_some_and(|error| error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
+/// Whether the brain hung up because of pings: with HTTP/2's `ENHANCE_YOUR_CALM`, or with the words that gRPC's C core
+/// ends its calls with before that.
+fn asks_for_calm(status: &Status) -> bool {
+    let reason = retry::cause::<h2::Error>(status).and_then(h2::Error::reason);
+    let words = status.message().to_ascii_lowercase().replace('_', " ");
+    reason == Some(h2::Reason::ENHANCE_YOUR_CALM) || words.contains("too many pings")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_brain_that_counts_pings_is_recognised() {
+        for words in ["Too many pings", "too_many_pings"] {
+            assert!(asks_for_calm(&Status::unavailable(words)), "{words}");
+        }
+        assert!(asks_for_calm(&Status::from_error(Box::new(h2::Error::from(h2::Reason::ENHANCE_YOUR_CALM)))));
+        assert!(!asks_for_calm(&Status::from_error(Box::new(h2::Error::from(h2::Reason::NO_ERROR)))));
+        assert!(!asks_for_calm(&Status::unavailable("restarting")));
+    }
+
+    #[test]
+    fn a_pushback_is_a_number_of_milliseconds() {
+        let of = |text: &str| {
+            let mut metadata = MetadataMap::new();
+            metadata.insert("grpc-retry-pushback-ms", text.parse().unwrap());
+            pushback(&metadata)
+        };
+        assert_eq!(of("1500"), Some(Duration::from_millis(1500)));
+        // gRPC's way to say: not again. There is nobody to decide otherwise, so the usual pause it is.
+        assert_eq!(of("-1"), None);
+    }
 }
