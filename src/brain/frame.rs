@@ -10,9 +10,9 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::StepRequest;
 use super::address::traceparent;
-use super::{StepRequest, excerpt};
-use crate::domain::{Json, TaskId};
+use crate::domain::TaskId;
 
 /// What an answer belongs to.
 pub(super) type Key = (TaskId, u32);
@@ -30,18 +30,20 @@ pub(super) enum Answer<'a> {
 pub(super) fn question(request: &StepRequest) -> String {
     let (id, iteration, payload) = (&request.task_id, request.iteration, request.payload.as_str());
     let trace = traceparent(id, iteration);
-    let history = request.history.as_ref().map(|history| format!(r#","history":{}"#, Json::of(history)));
-    let history = history.unwrap_or_default();
+    let history = request.history_member();
     // No character of an id needs an escape.
     format!(r#"{{"task_id":"{id}","iteration":{iteration},"payload":{payload}{history},"traceparent":"{trace}"}}"#)
 }
 
-/// Reads an answer; the error is for a person.
-pub(super) fn answer(text: &str) -> Result<(Key, Answer<'_>), String> {
+/// Reads an answer: whose it is, as far as that can be told, and what it says. The error is for a person.
+pub(super) fn answer(text: &str) -> (Option<Key>, Result<Answer<'_>, String>) {
     #[derive(Deserialize)]
-    struct Frame<'a> {
+    struct Whose {
         task_id: String,
         iteration: u32,
+    }
+    #[derive(Deserialize)]
+    struct Said<'a> {
         #[serde(borrow)]
         reply: Option<&'a RawValue>,
         error: Option<Error>,
@@ -53,22 +55,27 @@ pub(super) fn answer(text: &str) -> Result<(Key, Answer<'_>), String> {
         message: String,
         retry_after: Option<f64>,
     }
-    let none = |why: String| format!("the brain sent a frame that is no answer ({why}): {}", excerpt(text));
-    let frame: Frame<'_> =
-        serde_json::from_str(text).map_err(|error| none(format!("it needs task_id, iteration and reply: {error}")))?;
-    let id: TaskId = frame.task_id.parse().map_err(|error| none(format!("task_id {error}")))?;
-    let answer = match (frame.reply, frame.error) {
-        (Some(reply), None) => Answer::Reply(reply.get()),
-        (None, Some(Error { status, message, retry_after })) => Answer::Error { status, message, retry_after },
-        _ => return Err(none("it needs one of reply and error".to_owned())),
+    let whose = serde_json::from_str::<Whose>(text).map_err(|error| error.to_string()).and_then(|whose| {
+        let id: TaskId = whose.task_id.parse().map_err(|error| format!("task_id {error}"))?;
+        Ok((id, whose.iteration))
+    });
+    let key = match whose {
+        Ok(key) => key,
+        Err(why) => return (None, Err(format!("it needs task_id, iteration and reply: {why}"))),
     };
-    Ok(((id, frame.iteration), answer))
+    let said = serde_json::from_str::<Said<'_>>(text).map_err(|error| error.to_string());
+    let answer = said.and_then(|said| match (said.reply, said.error) {
+        (Some(reply), None) => Ok(Answer::Reply(reply.get())),
+        (None, Some(Error { status, message, retry_after })) => Ok(Answer::Error { status, message, retry_after }),
+        _ => Err("it needs one of reply and error".to_owned()),
+    });
+    (Some(key), answer)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Exchange;
+    use crate::domain::{Exchange, Json};
 
     fn key(id: &str, iteration: u32) -> Key {
         (id.parse().unwrap(), iteration)
@@ -91,21 +98,28 @@ mod tests {
     #[test]
     fn an_answer_is_a_reply_or_an_error() {
         let reply = r#"{"iteration":2,"task_id":"a.b","reply":{"event":"finish","n":1e-7},"more":1}"#;
-        assert_eq!(answer(reply), Ok((key("a.b", 2), Answer::Reply(r#"{"event":"finish","n":1e-7}"#))));
+        assert_eq!(answer(reply), (Some(key("a.b", 2)), Ok(Answer::Reply(r#"{"event":"finish","n":1e-7}"#))));
         let error = r#"{"task_id":"t","iteration":1,"error":{"status":429,"message":"later","retry_after":1.5}}"#;
         let expected = Answer::Error { status: 429, message: "later".to_owned(), retry_after: Some(1.5) };
-        assert_eq!(answer(error), Ok((key("t", 1), expected)));
-        for odd in [
+        assert_eq!(answer(error), (Some(key("t", 1)), Ok(expected)));
+        let nobodys = [
             "",
             "<html>",
             "[]",
             r#"{"event":"finish"}"#,
             r#"{"task_id":"t","iteration":-1,"reply":{}}"#,
-            r#"{"task_id":"../t","iteration":1,"reply":{}}"#,
+            r#"{"task_id":"../t","iteration":1}"#,
+        ];
+        for odd in nobodys {
+            assert!(matches!(answer(odd), (None, Err(_))), "{odd}");
+        }
+        let wrong = [
             r#"{"task_id":"t","iteration":1}"#,
             r#"{"task_id":"t","iteration":1,"reply":{},"error":{"status":500}}"#,
-        ] {
-            assert!(answer(odd).is_err(), "{odd}");
+            r#"{"task_id":"t","iteration":1,"error":"boom"}"#,
+        ];
+        for odd in wrong {
+            assert!(matches!(answer(odd), (Some(_), Err(_))), "{odd}");
         }
     }
 }

@@ -29,7 +29,7 @@ use super::connect::{Connector, DEAD, PING, Speaks};
 use super::proto::v1;
 use super::proto::v1::brain_client::BrainClient;
 use super::retry::{self, TryError, retry};
-use super::{AskSettings, Brain, BrainError, SetupError, StepRequest, excerpt};
+use super::{AskSettings, Brain, BrainError, SetupError, StepRequest};
 use crate::domain::Json;
 
 /// What a message has besides its text: a tag and a length.
@@ -83,8 +83,7 @@ impl GrpcBrain {
             Ok(Err(status)) => return Err(self.refused(&status)),
             Err(_) => return Err(retry::timed_out()),
         };
-        Json::parse(&answered)
-            .map_err(|error| TryError::protocol(format!("the brain's reply is {error}: {}", excerpt(&answered))))
+        self.settings.reply(&answered)
     }
 
     fn question(&self, request: &StepRequest) -> Result<Request<v1::StepRequest>, TryError> {
@@ -121,20 +120,21 @@ impl GrpcBrain {
         if cause.and_then(retry::cause::<TimeoutExpired>).is_some() {
             return retry::timed_out();
         }
-        // A reply that is too long is refused here, and the brain would send it again.
-        if status.code() == Code::OutOfRange && cause.is_none() {
-            let limit = self.settings.max_reply_bytes;
-            return TryError::protocol(format!(
-                "the brain's reply is over {limit} bytes: {}",
-                excerpt(status.message())
-            ));
+        // Refused here, by its length; the brain's own limit for questions is told with the same code, and other words.
+        let limit = format!("the limit is: {} bytes", self.settings.max_reply_bytes.saturating_add(ENVELOPE));
+        if status.code() == Code::OutOfRange && status.message().ends_with(&limit) {
+            return self.settings.too_long(status.message());
         }
         match cause.map(retry::by_error) {
             Some(TryError::Again { message, .. }) => TryError::again(format!("{}: {message}", status.message())),
             Some(error) => error,
             None => {
-                let message = format!("{} answered {:?}: {}", self.name, status.code(), excerpt(status.message()));
-                retry::by_code(status.code(), message, pushback(status.metadata()))
+                let said = self.settings.excerpt(status.message());
+                let message = format!("{} answered {:?}: {said}", self.name, status.code());
+                // What gRPC's C core says of a question that is too long. It is as long the next time.
+                let too_long = status.message().contains("larger than max");
+                let code = if too_long { Code::OutOfRange } else { status.code() };
+                retry::by_code(code, message, pushback(status.metadata()))
             }
         }
     }

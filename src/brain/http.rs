@@ -27,8 +27,8 @@ use self::question::Form;
 use super::address::Address;
 use super::connect::{Connector, Speaks};
 use super::retry::{self, TryError, retry, retry_after};
-use super::{AskSettings, Brain, BrainError, SetupError, StepRequest, excerpt};
-use crate::domain::{Clock, Json, Timestamp};
+use super::{AskSettings, Brain, BrainError, SetupError, StepRequest};
+use crate::domain::{Clock, Json};
 
 /// Asks over HTTP; connections are kept and shared by all tasks.
 pub struct HttpBrain {
@@ -51,11 +51,9 @@ impl HttpBrain {
         let address = Address::new(url, "/step")?;
         let connector = Connector::new(&address.uri, proxies, Speaks::Http1)?;
         let proxy = connector.proxy_authorization.as_ref();
-        let keys = [
-            ("authorization", address.password.as_ref()),
-            ("authorization", settings.key.as_ref()),
-            ("proxy-authorization", proxy),
-        ];
+        // The key goes before a password: two of these headers would be none.
+        let keys =
+            [("authorization", settings.key.as_ref().or(address.password.as_ref())), ("proxy-authorization", proxy)];
         let whole = address.uri.to_string();
         let target = if connector.forwarded { &whole } else { address.path() };
         let form = Form::new(target, &address.host, &keys);
@@ -70,15 +68,24 @@ impl HttpBrain {
             Ok(Err(error)) => return Err(error),
             Err(_) => return Err(retry::timed_out()),
         };
-        let (status, text) = (answer.status, text(answer.body, self.settings.max_reply_bytes)?);
+        let (status, text) = (answer.status, self.text(answer.body)?);
         if status.is_success() {
-            return Json::parse(&text)
-                .map_err(|error| TryError::protocol(format!("the brain's reply is {error}: {}", excerpt(&text))));
+            return self.settings.reply(&text);
         }
-        let message = format!("{} answered {status}: {}", self.name, excerpt(&text));
-        let now = std::time::UNIX_EPOCH + self.clock.now().since(Timestamp::from_millis(0));
-        let after = answer.retry_after.as_ref().and_then(|value| value.to_str().ok());
-        Err(retry::by_status(status, message, after.and_then(|value| retry_after(value, now))))
+        let message = format!("{} answered {status}: {}", self.name, self.settings.excerpt(&text));
+        Err(retry::by_status(status, message, retry_after(answer.retry_after.as_ref(), &*self.clock)))
+    }
+
+    /// The body as text, if it is no longer than the limit.
+    fn text(&self, body: Vec<u8>) -> Result<String, TryError> {
+        if body.len() > self.settings.max_reply_bytes {
+            let start = &body[..self.settings.max_reply_bytes.min(1024)];
+            return Err(self.settings.too_long(&String::from_utf8_lossy(start)));
+        }
+        String::from_utf8(body).map_err(|error| {
+            let start = self.settings.excerpt(&String::from_utf8_lossy(error.as_bytes()));
+            TryError::protocol(format!("the brain's reply is not UTF-8: {start}"))
+        })
     }
 
     /// One exchange, on a connection that is kept if possible. No connection, a connection cut: all of it may pass. The
@@ -116,20 +123,4 @@ impl Brain for HttpBrain {
     async fn step(&self, request: &StepRequest) -> Result<Json, BrainError> {
         retry(self.settings.retries, &self.name, || self.attempt(request)).await
     }
-}
-
-/// The body as text, if it is no longer than the limit.
-fn text(body: Vec<u8>, limit: usize) -> Result<String, TryError> {
-    let message = if body.len() > limit {
-        let start = excerpt(&String::from_utf8_lossy(&body[..limit.min(1024)]));
-        format!("the brain's reply is over {limit} bytes: {start}")
-    } else {
-        match String::from_utf8(body) {
-            Ok(text) => return Ok(text),
-            Err(error) => {
-                format!("the brain's reply is not UTF-8: {}", excerpt(&String::from_utf8_lossy(error.as_bytes())))
-            }
-        }
-    };
-    Err(TryError::protocol(message))
 }

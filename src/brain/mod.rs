@@ -8,7 +8,7 @@
 //!                                     └─ script  the task's own steps, a record or directives, inside this process
 //!
 //!  codex-agent doctor ─► checkup: a conversation about a made-up task, and what it shows
-//!  codex-agent brain --listen ─► serve: the script brain at /step, for workers elsewhere
+//!  codex-agent brain --listen ─► serve: a brain inside at /step, for workers elsewhere
 //! ```
 //!
 //! A brain is asked with everything it may need, so that it can be stateless; and with the iteration's number,
@@ -24,6 +24,7 @@ mod grpc;
 mod http;
 mod openai;
 pub mod proto;
+mod reply;
 mod retry;
 mod script;
 pub mod serve;
@@ -62,6 +63,14 @@ pub struct StepRequest {
     pub task: Json,
     /// All iterations before this one, for a brain that has lost the task.
     pub history: Option<Vec<Exchange>>,
+}
+
+impl StepRequest {
+    /// The history as a further member of a JSON object, if there is one.
+    fn history_member(&self) -> String {
+        let history = self.history.as_ref().map(|history| format!(r#","history":{}"#, Json::of(history)));
+        history.unwrap_or_default()
+    }
 }
 
 /// Why there is no reply; trying again has been tried, where it could help.
@@ -109,8 +118,8 @@ pub struct AskSettings {
 /// Why a brain can never be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// A URL, but not one that HTTP takes.
-    #[error("cannot be asked over HTTP: {0}")]
+    /// A URL, but not one that can be called.
+    #[error("is no address of a brain: {0}")]
     Url(#[source] hyper::http::uri::InvalidUri),
     /// A key that cannot be sent.
     #[error("the key has a character that cannot stand in a header")]

@@ -9,12 +9,14 @@
 //! | any other status, and what is no reply by the protocol | no |
 
 use std::error::Error;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::StatusCode;
+use hyper::header::HeaderValue;
 use tonic::Code;
 
 use super::BrainError;
+use crate::domain::{Clock, Timestamp};
 
 /// The first pause is at most this long, each further one at most twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -111,7 +113,9 @@ pub(super) async fn retry<T, F: Future<Output = Result<T, TryError>>>(
             let count = if tried == 1 { "1 try".to_owned() } else { format!("{tried} tries, the last") };
             return Err(BrainError::Unreachable(format!("{name}: no reply after {count}: {message}")));
         }
-        let pause = after.map_or_else(|| backoff(tried, fastrand::f64()), |after| after.min(LONGEST_RETRY_AFTER));
+        // What is asked for is the least: whoever was told the same moment must not come back in it together, and one that
+        // asks for no pause at all gets the usual one.
+        let pause = after.unwrap_or_default().min(LONGEST_RETRY_AFTER) + backoff(tried, fastrand::f64());
         tracing::info!(brain = name, %message, tried, ?pause, "the brain is asked again");
         tokio::time::sleep(pause).await;
     }
@@ -123,8 +127,13 @@ fn backoff(tried: u32, jitter: f64) -> Duration {
     doubled.min(LONGEST_PAUSE).mul_f64(jitter)
 }
 
-/// The pause a `Retry-After` header asks for (RFC 9110: seconds, or a date).
-pub(super) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+/// The pause a `Retry-After` header asks for.
+pub(super) fn retry_after(header: Option<&HeaderValue>, clock: &dyn Clock) -> Option<Duration> {
+    pause(header?.to_str().ok()?, UNIX_EPOCH + clock.now().since(Timestamp::from_millis(0)))
+}
+
+/// Seconds, or a date (RFC 9110).
+fn pause(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
@@ -160,8 +169,6 @@ pub(super) fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) ->
 
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
-
     use super::*;
 
     #[test]
@@ -174,10 +181,10 @@ mod tests {
     #[test]
     fn a_retry_after_is_seconds_or_a_date() {
         let now = UNIX_EPOCH + Duration::from_secs(784_111_777 - 30);
-        assert_eq!(retry_after(" 7 ", now), Some(Duration::from_secs(7)));
-        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT", now), Some(Duration::from_secs(30)));
-        assert_eq!(retry_after("Sun, 06 Nov 1983 08:49:37 GMT", now), Some(Duration::ZERO));
-        assert_eq!(retry_after("soon", now), None);
+        assert_eq!(pause(" 7 ", now), Some(Duration::from_secs(7)));
+        assert_eq!(pause("Sun, 06 Nov 1994 08:49:37 GMT", now), Some(Duration::from_secs(30)));
+        assert_eq!(pause("Sun, 06 Nov 1983 08:49:37 GMT", now), Some(Duration::ZERO));
+        assert_eq!(pause("soon", now), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //!
 //! Deliberately absent: compression, and frames that are no text.
 
+mod heard;
 mod link;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,12 +29,13 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_util::task::TaskTracker;
 
+use self::heard::{Heard, Hearing};
 use self::link::{Link, Socket};
 use super::address::Address;
 use super::connect::{Connector, Speaks};
 use super::retry::{self, TryError, retry, retry_after};
-use super::{AskSettings, Brain, BrainError, SetupError, StepRequest, excerpt, frame};
-use crate::domain::{Clock, Json, Timestamp};
+use super::{AskSettings, Brain, BrainError, SetupError, StepRequest, frame};
+use crate::domain::{Clock, Json};
 
 /// For a connection to come about, at most; all who want one wait for it.
 const DIAL: Duration = Duration::from_secs(30);
@@ -54,7 +56,7 @@ struct Dialer {
     address: Address,
     key: Option<HeaderValue>,
     limit: Duration,
-    max_reply_bytes: usize,
+    settings: AskSettings,
     clock: Arc<dyn Clock>,
     tracker: TaskTracker,
 }
@@ -68,7 +70,7 @@ impl WsBrain {
             key: settings.key.clone().or_else(|| address.password.clone()),
             address,
             limit: settings.timeout.min(DIAL),
-            max_reply_bytes: settings.max_reply_bytes,
+            settings: settings.clone(),
             clock,
             tracker: TaskTracker::new(),
         };
@@ -77,8 +79,14 @@ impl WsBrain {
 
     async fn attempt(&self, request: &StepRequest) -> Result<Json, TryError> {
         let asking = async {
-            let link = self.link().await?;
-            link.ask((request.task_id.clone(), request.iteration), frame::question(request)).await
+            let (key, question) = ((request.task_id.clone(), request.iteration), frame::question(request));
+            let mut link = self.link().await?;
+            if !link.is_free_for(&key, &question) {
+                // The old one is left to those who wait on it.
+                *self.link.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                link = self.link().await?;
+            }
+            link.ask(key, question).await
         };
         tokio::time::timeout(self.settings.timeout, asking).await.unwrap_or_else(|_| Err(retry::timed_out()))
     }
@@ -109,20 +117,21 @@ impl Brain for WsBrain {
 
 impl Dialer {
     async fn dial(&self) -> Result<Arc<Link>, TryError> {
-        let socket = tokio::time::timeout(self.limit, self.handshake()).await;
+        let heard = Heard::now();
+        let socket = tokio::time::timeout(self.limit, self.handshake(&heard)).await;
         let socket = socket.unwrap_or_else(|_| Err(TryError::again("no connection within its time")))?;
-        Ok(Link::open(socket, self.address.name.clone(), self.max_reply_bytes, &self.tracker))
+        Ok(Link::open(socket, heard, self.address.name.clone(), self.settings.clone(), &self.tracker))
     }
 
-    async fn handshake(&self) -> Result<Socket, TryError> {
-        let stream = TokioIo::new(self.connector.connect().await?);
+    async fn handshake(&self, heard: &Heard) -> Result<Socket, TryError> {
+        let stream = Hearing::new(TokioIo::new(self.connector.connect().await?), heard.clone());
         // The library takes no URI that does not begin with ws or wss.
         let uri = self.address.uri.to_string().replacen("http", "ws", 1);
         let mut request = uri.into_client_request().map_err(|error| self.refused(error))?;
         if let Some(key) = &self.key {
             request.headers_mut().insert(AUTHORIZATION, key.clone());
         }
-        let limit = Some(link::longest_frame(self.max_reply_bytes));
+        let limit = Some(link::longest_frame(self.settings.max_reply_bytes));
         let config = WebSocketConfig::default().max_message_size(limit).max_frame_size(limit);
         let opened = tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await;
         opened.map(|(socket, _)| socket).map_err(|error| self.refused(error))
@@ -133,12 +142,10 @@ impl Dialer {
         let Error::Http(answer) = error else { return retry::by_error(&error) };
         let (head, body) = answer.into_parts();
         let said = String::from_utf8_lossy(body.as_deref().unwrap_or_default()).into_owned();
-        let message = format!("{} answered {}: {}", self.address.name, head.status, excerpt(&said));
+        let message = format!("{} answered {}: {}", self.address.name, head.status, self.settings.excerpt(&said));
         if head.status.is_success() {
             return TryError::protocol(format!("{message}: it speaks no WebSocket there"));
         }
-        let now = std::time::UNIX_EPOCH + self.clock.now().since(Timestamp::from_millis(0));
-        let after = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        retry::by_status(head.status, message, after.and_then(|value| retry_after(value, now)))
+        retry::by_status(head.status, message, retry_after(head.headers.get(RETRY_AFTER), &*self.clock))
     }
 }

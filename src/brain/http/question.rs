@@ -4,7 +4,6 @@ use hyper::header::HeaderValue;
 
 use crate::brain::StepRequest;
 use crate::brain::address::traceparent;
-use crate::domain::Json;
 
 /// What all questions to one brain have in common.
 pub(super) struct Form {
@@ -28,8 +27,7 @@ impl Form {
         let (id, iteration, payload) = (&request.task_id, request.iteration, request.payload.as_str());
         // No character of an id needs an escape.
         let open = format!(r#"{{"task_id":"{id}","payload":"#);
-        let history = request.history.as_ref().map(|history| format!(r#","history":{}"#, Json::of(history)));
-        let rest = history.unwrap_or_default() + "}";
+        let rest = request.history_member() + "}";
         let (length, trace) = (open.len() + payload.len() + rest.len(), traceparent(id, iteration));
         let own = format!(
             "traceparent: {trace}\r\nidempotency-key: {id}/{iteration}\r\ncontent-length: {length}\r\n\r\n{open}"

@@ -108,7 +108,6 @@ async fn a_question_is_written_as_the_protocol_has_it() {
         &format!("host: {host}"),
         "accept: */*",
         "content-type: application/json",
-        "authorization: Basic YW5uOnAgdw==",
         "authorization: Bearer k",
         &format!("traceparent: {}", &told[at + 13..at + 68]),
         "idempotency-key: t/7",

@@ -11,7 +11,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, Url, redirect};
@@ -22,7 +22,7 @@ use super::request::{Draft, Features};
 use super::{OpenAiSettings, OpenAiSetupError};
 use crate::brain::retry::{self, TryError, retry, retry_after};
 use crate::brain::{BrainError, excerpt};
-use crate::domain::{Clock, Timestamp};
+use crate::domain::Clock;
 
 /// A connection that has been silent for so long is asked whether the other side still lives: a model may think for minutes.
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -190,8 +190,7 @@ impl Client {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let exact = header("retry-after-ms").and_then(|text| text.trim().parse::<f64>().ok());
         let exact = exact.and_then(|millis| Duration::try_from_secs_f64(millis / 1000.0).ok());
-        let now = UNIX_EPOCH + self.clock.now().since(Timestamp::from_millis(0));
-        exact.or_else(|| retry_after(header(RETRY_AFTER.as_str())?, now))
+        exact.or_else(|| retry_after(headers.get(RETRY_AFTER), &*self.clock))
     }
 
     fn refused(&self, problem: &Problem) -> BrainError {

@@ -1,6 +1,8 @@
 //! One open connection, and the steps that wait on it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,17 +16,21 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::task::TaskTracker;
 
+use super::heard::{Heard, Hearing};
+use crate::brain::AskSettings;
 use crate::brain::connect::{DEAD, PING, Stream};
-use crate::brain::excerpt;
 use crate::brain::frame::{self, Answer, Key};
 use crate::brain::retry::{self, TryError, causes};
 use crate::domain::Json;
 
 /// A socket after its handshake.
-pub(super) type Socket = WebSocketStream<TokioIo<Stream>>;
+pub(super) type Socket = WebSocketStream<Hearing<TokioIo<Stream>>>;
 
 /// Questions that wait for the socket to take them: some, so that a burst need not go through the scheduler one by one.
 const QUEUE: usize = 64;
+
+/// Steps that were given up and are remembered, so that their late answers belong to nobody else.
+const GIVEN_UP: usize = 10_000;
 
 /// Where steps wait.
 pub(super) struct Link {
@@ -35,14 +41,23 @@ pub(super) struct Link {
 /// The steps that have been asked, and what a connection ended with.
 struct Waiting {
     name: String,
-    max_reply_bytes: usize,
+    settings: AskSettings,
     steps: Mutex<Steps>,
 }
 
 #[derive(Default)]
 struct Steps {
-    asked: HashMap<Key, oneshot::Sender<Result<Json, TryError>>>,
+    asked: HashMap<Key, Place>,
+    /// Steps that were given up before they had an answer, by what they said. It may still come.
+    given_up: HashMap<Key, u64>,
     over: Option<TryError>,
+}
+
+/// Where an answer goes.
+struct Place {
+    tell: oneshot::Sender<Result<Json, TryError>>,
+    /// What was asked.
+    question: u64,
 }
 
 /// The longest frame that is taken. Of one that is longer nobody can tell whose it is, so it ends the connection for all: it
@@ -53,16 +68,28 @@ pub(super) fn longest_frame(max_reply_bytes: usize) -> usize {
 
 impl Link {
     /// Takes a socket over.
-    pub(super) fn open(socket: Socket, name: String, max_reply_bytes: usize, tracker: &TaskTracker) -> Arc<Self> {
+    pub(super) fn open(
+        socket: Socket,
+        heard: Heard,
+        name: String,
+        settings: AskSettings,
+        tracker: &TaskTracker,
+    ) -> Arc<Self> {
         let (questions, asked) = mpsc::channel(QUEUE);
-        let waiting = Arc::new(Waiting { name, max_reply_bytes, steps: Mutex::default() });
+        let waiting = Arc::new(Waiting { name, settings, steps: Mutex::default() });
         // It ends with the connection, or when nobody can ask any more: nobody waits for it.
-        tracker.spawn(tend(socket, asked, Arc::clone(&waiting)));
+        tracker.spawn(tend(socket, heard, asked, Arc::clone(&waiting)));
         Arc::new(Self { questions, waiting })
     }
 
     pub(super) fn is_open(&self) -> bool {
         self.waiting.lock().over.is_none()
+    }
+
+    /// Whether an answer to this question could not be mistaken: a task that was deleted, and posted anew with other words,
+    /// has the same keys, and the answer to the old one may still be on its way.
+    pub(super) fn is_free_for(&self, key: &Key, question: &str) -> bool {
+        self.waiting.lock().given_up.get(key).is_none_or(|before| *before == hash(question))
     }
 
     /// One step: its question goes out, and whichever frame bears its key comes back.
@@ -73,7 +100,8 @@ impl Link {
             if let Some(over) = &steps.over {
                 return Err(over.clone());
             }
-            steps.asked.insert(key.clone(), tell);
+            steps.given_up.remove(&key);
+            steps.asked.insert(key.clone(), Place { tell, question: hash(&question) });
         }
         // However this ends, the next try of the same step must not find an old one in its place.
         let _asked = Asked { waiting: &self.waiting, key };
@@ -92,7 +120,14 @@ struct Asked<'a> {
 
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
-        self.waiting.lock().asked.remove(&self.key);
+        let mut steps = self.waiting.lock();
+        if let Some(place) = steps.asked.remove(&self.key) {
+            if steps.given_up.len() >= GIVEN_UP {
+                // A brain that leaves so much unanswered has forgotten it.
+                steps.given_up.clear();
+            }
+            steps.given_up.insert(self.key.clone(), place.question);
+        }
     }
 }
 
@@ -101,23 +136,20 @@ fn gone() -> TryError {
 }
 
 /// Serves the socket until it ends, and tells all who wait on it why.
-async fn tend(socket: Socket, questions: mpsc::Receiver<String>, waiting: Arc<Waiting>) {
+async fn tend(socket: Socket, heard: Heard, questions: mpsc::Receiver<String>, waiting: Arc<Waiting>) {
     let (sink, stream) = socket.split();
-    let heard = Mutex::new(Instant::now());
     // Side by side: a socket that takes no more questions may still have answers.
     let over = tokio::select! {
-        over = read(stream, &waiting, &heard) => over,
+        over = read(stream, &waiting) => over,
         over = write(sink, questions) => over,
         over = watch(&heard) => over,
     };
     waiting.end(&over);
 }
 
-async fn read(mut stream: SplitStream<Socket>, waiting: &Waiting, heard: &Mutex<Instant>) -> TryError {
+async fn read(mut stream: SplitStream<Socket>, waiting: &Waiting) -> TryError {
     loop {
-        let message = stream.next().await;
-        *heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        match message {
+        match stream.next().await {
             Some(Ok(Message::Text(text))) => waiting.answer(&text),
             Some(Ok(Message::Binary(bytes))) => waiting.answer(&String::from_utf8_lossy(&bytes)),
             // Pings are answered by the socket itself.
@@ -157,9 +189,9 @@ async fn write(mut sink: SplitSink<Socket, Message>, mut questions: mpsc::Receiv
 }
 
 /// Returns when nothing has been heard for too long.
-async fn watch(heard: &Mutex<Instant>) -> TryError {
+async fn watch(heard: &Heard) -> TryError {
     loop {
-        let dead = *heard.lock().unwrap_or_else(PoisonError::into_inner) + DEAD;
+        let dead = heard.last() + DEAD;
         if Instant::now() >= dead {
             return TryError::again(format!("the brain has not been heard for {} s", DEAD.as_secs()));
         }
@@ -174,26 +206,31 @@ impl Waiting {
 
     /// Tells whoever waits for it.
     fn answer(&self, text: &str) {
+        let none = |why: String| {
+            let start = self.settings.excerpt(text);
+            TryError::protocol(format!("the brain sent a frame that is no answer ({why}): {start}"))
+        };
         let (key, answer) = match frame::answer(text) {
-            Ok(answer) => answer,
-            Err(message) => return self.to_the_only_one(&TryError::protocol(message)),
+            (Some(key), answer) => (key, answer.map_err(none)),
+            (None, Err(why)) => return self.to_the_only_one(&none(why)),
+            (None, Ok(_)) => return,
+        };
+        let place = {
+            let mut steps = self.lock();
+            steps.given_up.remove(&key);
+            steps.asked.remove(&key)
         };
         // An answer nobody waits for came too late: the step was given up, or has had one.
-        let Some(tell) = self.lock().asked.remove(&key) else { return };
-        drop(tell.send(self.outcome(answer)));
+        let Some(Place { tell, .. }) = place else { return };
+        drop(tell.send(answer.and_then(|answer| self.outcome(answer))));
     }
 
     fn outcome(&self, answer: Answer<'_>) -> Result<Json, TryError> {
         match answer {
-            Answer::Reply(text) if text.len() > self.max_reply_bytes => {
-                let (limit, start) = (self.max_reply_bytes, excerpt(text));
-                Err(TryError::protocol(format!("the brain's reply is over {limit} bytes: {start}")))
-            }
-            Answer::Reply(text) => Json::parse(text)
-                .map_err(|error| TryError::protocol(format!("the brain's reply is {error}: {}", excerpt(text)))),
+            Answer::Reply(text) => self.settings.reply(text),
             Answer::Error { status, message, retry_after } => {
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                let message = format!("{} answered {status}: {}", self.name, excerpt(&message));
+                let message = format!("{} answered {status}: {}", self.name, self.settings.excerpt(&message));
                 let after = retry_after.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
                 Err(retry::by_status(status, message, after))
             }
@@ -208,8 +245,8 @@ impl Waiting {
             tracing::warn!(brain = self.name, ?error, steps = steps.asked.len(), "an answer that belongs to nobody");
             return;
         }
-        for (_, tell) in steps.asked.drain() {
-            drop(tell.send(Err(error.clone())));
+        for (_, place) in steps.asked.drain() {
+            drop(place.tell.send(Err(error.clone())));
         }
     }
 
@@ -217,8 +254,14 @@ impl Waiting {
     fn end(&self, why: &TryError) {
         let mut steps = self.lock();
         steps.over = Some(why.clone());
-        for (_, tell) in steps.asked.drain() {
-            drop(tell.send(Err(why.clone())));
+        for (_, place) in steps.asked.drain() {
+            drop(place.tell.send(Err(why.clone())));
         }
     }
+}
+
+fn hash(question: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    question.hash(&mut hasher);
+    hasher.finish()
 }
