@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::logging::{self, To};
 use super::{Exit, signals};
@@ -28,7 +29,8 @@ pub(super) async fn brain(config: Config) -> anyhow::Result<Exit> {
     tracing::info!("the {} brain answers over HTTP, WebSocket and gRPC at http://{address}/step", brain.name);
     let patience = Patience { header: config.header_timeout, grace: GRACE };
     let stop = CancellationToken::new();
-    let router = serve::router(Arc::new(Desk::new(brain.brain)), stop.clone());
+    let sockets = TaskTracker::new();
+    let router = serve::router(Arc::new(Desk::new(brain.brain)), stop.clone(), sockets.clone());
     let served =
         server::serve_by(Protocols::Http1AndHttp2, listener, http::guarded(router, &guard), stop.clone(), patience);
     tokio::pin!(served);
@@ -39,5 +41,8 @@ pub(super) async fn brain(config: Config) -> anyhow::Result<Exit> {
             served.await;
         }
     }
+    // Those that were upgraded are no longer the server's.
+    sockets.close();
+    drop(tokio::time::timeout(GRACE, sockets.wait()).await);
     Ok(Exit::Done)
 }

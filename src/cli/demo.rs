@@ -11,6 +11,7 @@ use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::{Exit, print_line, progress};
 use crate::app;
@@ -94,7 +95,7 @@ async fn show() -> anyhow::Result<Exit> {
     let guard = Guard::new(&[], loopback, Vec::new());
     let patience = Patience { header: config.header_timeout, grace: Duration::ZERO };
     let desk = Arc::new(Desk::new(Arc::new(app::script_brain(&config))));
-    let router = http::guarded(serve::router(desk, stop.clone()), &guard);
+    let router = http::guarded(serve::router(desk, stop.clone(), TaskTracker::new()), &guard);
     let brain = server::serve(brain, router, stop.clone(), patience);
 
     config.mcp_server_url = BrainUrl::Http(brain_url.parse()?);

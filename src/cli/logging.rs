@@ -64,6 +64,8 @@ pub(super) fn start(config: &Config, to: To, file: bool, usual: &str) -> anyhow:
         layers.push(layer(config.log_format, false, appender));
         guards.push(guard);
     }
+    // At trace, this library logs whole handshakes and frames, and the key with them.
+    let filter = filter.add_directive("tungstenite=debug".parse()?);
     tracing_subscriber::registry().with(layers).with(filter).try_init().context("logging was started already")?;
     Ok(guards)
 }

@@ -24,8 +24,8 @@ use crate::sandbox::{Network, Requirement};
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Configuration (flags over environment over .env)")]
 pub struct Config {
-    /// The brain: http(s)://…, ws(s)://… or grpc(s)://… (all with /step behind it), openai: (a model, see `OPENAI_BASE_URL`), or
-    /// script: (the task's own steps)
+    /// The brain: http(s)://… or ws(s)://… (with /step behind it), grpc(s)://HOST:PORT, openai: (a model, see `OPENAI_BASE_URL`),
+    /// or script: (what stands in the task)
     #[arg(long, env = "MCP_SERVER_URL", default_value = "http://localhost:8000", hide_env_values = true, global = true, value_parser = brain_url)]
     pub mcp_server_url: BrainUrl,
 

@@ -6,6 +6,7 @@
 //! A brain is spoken to in more ways than the service is: see [`Protocols`].
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,23 +127,7 @@ async fn connection(
         .header_read_timeout(header)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
         .with_upgrades();
-    tokio::pin!(served);
-    let mut stopping = false;
-    loop {
-        tokio::select! {
-            ended = served.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection broke off");
-                }
-                return;
-            }
-            () = stop.cancelled(), if !stopping => {
-                stopping = true;
-                served.as_mut().graceful_shutdown();
-            }
-            () = halt.cancelled() => return,
-        }
-    }
+    until(served, http1::UpgradeableConnection::graceful_shutdown, stop, halt).await;
 }
 
 /// A connection whose first bytes say what is spoken: HTTP/2 begins with `PRI`, which is no method of HTTP/1.1.
@@ -152,7 +137,15 @@ async fn either(stream: TcpStream, router: Router, stop: CancellationToken, halt
         () = stop.cancelled() => return,
     };
     match is_http2 {
-        Ok(Ok(true)) => second(stream, router, stop, halt).await,
+        Ok(Ok(true)) => {
+            let served = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .keep_alive_interval(PING)
+                .keep_alive_timeout(PING)
+                .max_concurrent_streams(STREAMS)
+                .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+            until(served, http2::Connection::graceful_shutdown, stop, halt).await;
+        }
         Ok(Ok(false)) => connection(stream, router, stop, halt, header).await,
         // It said nothing in its time, or went away.
         Ok(Err(_)) | Err(_) => {}
@@ -165,6 +158,9 @@ async fn begins_with(stream: &TcpStream, bytes: &[u8]) -> io::Result<bool> {
     let mut count = 0;
     loop {
         let now = stream.peek(&mut seen[..bytes.len()]).await?;
+        if now == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         if now == bytes.len() || seen[..now] != bytes[..now] {
             return Ok(seen[..now] == *bytes);
         }
@@ -176,15 +172,14 @@ async fn begins_with(stream: &TcpStream, bytes: &[u8]) -> io::Result<bool> {
     }
 }
 
-async fn second(stream: TcpStream, router: Router, stop: CancellationToken, halt: CancellationToken) {
-    let served = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING)
-        .keep_alive_timeout(PING)
-        .max_concurrent_streams(STREAMS)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+/// Serves a connection to its end; `stop` asks it to end by itself, and `halt` drops it.
+async fn until<C, E>(served: C, end: impl FnOnce(Pin<&mut C>), stop: CancellationToken, halt: CancellationToken)
+where
+    C: Future<Output = Result<(), E>>,
+    E: std::fmt::Display,
+{
     tokio::pin!(served);
-    let mut stopping = false;
+    let mut end = Some(end);
     loop {
         tokio::select! {
             ended = served.as_mut() => {
@@ -193,9 +188,10 @@ async fn second(stream: TcpStream, router: Router, stop: CancellationToken, halt
                 }
                 return;
             }
-            () = stop.cancelled(), if !stopping => {
-                stopping = true;
-                served.as_mut().graceful_shutdown();
+            () = stop.cancelled(), if end.is_some() => {
+                if let Some(end) = end.take() {
+                    end(served.as_mut());
+                }
             }
             () = halt.cancelled() => return,
         }

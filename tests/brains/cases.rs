@@ -215,25 +215,32 @@ pub async fn a_silent_brain_is_unreachable_after_the_tries(way: Way) {
     assert_eq!(peer.heard().len(), 2);
 }
 
-pub async fn the_key_is_shown_and_a_wrong_one_is_told(way: Way) {
+pub async fn the_key_is_shown_and_a_wrong_one_is_told_and_neither_is_logged(way: Way) {
+    const RIGHT: &str = "sk-right-0123456789";
+    const WRONG: &str = "sk-wrong-0123456789";
     let peer = Peer::start(way, |question: Question| async move {
-        match question.authorization.as_deref() {
-            Some("Bearer right") => finish("known"),
+        match question.authorization.as_deref().and_then(|value| value.strip_prefix("Bearer ")) {
+            // A brain that sends back what it was sent.
+            Some(key) if key == RIGHT => finish(&format!("known as {key}")),
             _ => Reply::Status(401, None),
         }
     })
     .await;
-    let service = way.service(&peer, &[("OPENAI_API_KEY", "right")]).await;
-    assert_eq!(service.finish(&task("right")).await["summary"], "known");
+    let service = way.service(&peer, &[("OPENAI_API_KEY", RIGHT), ("RUST_LOG", "trace")]).await;
+    let known = service.finish(&task("right")).await;
+    assert_eq!(known["status"], "succeeded", "{known}");
+    let log = service.get("/tasks/right/log").await.text();
+    assert!(!log.contains(RIGHT) && !known.to_string().contains(RIGHT), "{log}");
+    assert!(!service.log().contains(RIGHT), "the key is in the log");
     let before = peer.heard().len();
-    let service = way.service(&peer, &[("OPENAI_API_KEY", "wrong")]).await;
+    let service = way.service(&peer, &[("OPENAI_API_KEY", WRONG), ("RUST_LOG", "trace")]).await;
     let task = service.finish(&task("wrong")).await;
     assert_eq!(code(&task), "brain_protocol", "{task}");
     let told = message(&task);
     assert!(told.contains("401") || told.contains("Unauthenticated"), "{told}");
-    assert!(told.contains("because") && !told.contains("wrong\""), "{told}");
+    assert!(told.contains("because") && !told.contains(WRONG), "{told}");
     assert!(peer.heard().len() <= before + 1, "it is not asked again");
-    assert!(!service.log().contains("Bearer"), "{}", service.log());
+    assert!(!service.log().contains(WRONG), "the key is in the log");
 }
 
 pub async fn what_may_pass_is_asked_again_after_the_pause_that_was_asked_for(way: Way) {

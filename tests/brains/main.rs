@@ -26,7 +26,7 @@ macro_rules! suite {
             suite!(@cases cases:
                 a_task_is_done_and_recorded, a_reply_is_kept_as_it_was_sent, two_hundred_tasks_at_once_get_their_own_replies,
                 replies_come_in_any_order, a_brain_that_is_killed_and_comes_back_loses_no_task,
-                a_slow_brain_is_waited_for, a_silent_brain_is_unreachable_after_the_tries, the_key_is_shown_and_a_wrong_one_is_told,
+                a_slow_brain_is_waited_for, a_silent_brain_is_unreachable_after_the_tries, the_key_is_shown_and_a_wrong_one_is_told_and_neither_is_logged,
                 what_may_pass_is_asked_again_after_the_pause_that_was_asked_for, a_cancelled_task_is_let_go,
             );
             suite!(@cases manners:

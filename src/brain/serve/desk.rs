@@ -7,12 +7,13 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::known::{Conversation, Known};
 use super::{Refusal, Step};
 use crate::brain::{Brain, BrainError, StepRequest, farewell, resync};
-use crate::domain::{Exchange, Json, Payload, TaskId};
+use crate::domain::{Exchange, Json, Payload, Reply, TaskId};
 
 /// A brain with a memory for many workers.
 pub struct Desk {
@@ -25,8 +26,17 @@ pub struct Desk {
 #[derive(Default)]
 struct State {
     known: Known,
-    /// The steps that the brain thinks about, by what they say: a key alone may be used for two tasks of one name.
-    asking: HashMap<(TaskId, u32, Json), Shared<Asking>>,
+    /// The steps that the brain thinks about.
+    asking: HashMap<TaskId, Vec<Thought>>,
+}
+
+/// A step that the brain thinks about.
+struct Thought {
+    iteration: u32,
+    /// A number alone may be used for two tasks of one name.
+    payload: Json,
+    reply: Shared<Asking>,
+    give_up: CancellationToken,
 }
 
 type Asking = BoxFuture<'static, Result<Json, Refusal>>;
@@ -35,8 +45,10 @@ type Asking = BoxFuture<'static, Result<Json, Refusal>>;
 enum Plan {
     /// This is its reply.
     Reply(Json),
-    /// The brain has to be asked.
-    Ask(StepRequest),
+    /// The brain has to be asked, and its answer belongs to this life of the task.
+    Ask(StepRequest, u64),
+    /// The task is over: whatever is thought about it is for nothing.
+    GiveUp(TaskId),
 }
 
 impl Desk {
@@ -50,39 +62,63 @@ impl Desk {
             let mut state = self.lock();
             match plan(&mut state.known, step)? {
                 Plan::Reply(reply) => return Ok(reply),
-                Plan::Ask(request) => self.asking(&mut state, request),
+                Plan::GiveUp(id) => {
+                    state.asking.get(&id).into_iter().flatten().for_each(|thought| thought.give_up.cancel());
+                    return Ok(farewell());
+                }
+                Plan::Ask(request, life) => self.asking(&mut state, request, life),
             }
         };
         asking.await
     }
 
     /// The brain's answer to a step; the one that is being made already, if there is one.
-    fn asking(self: &Arc<Self>, state: &mut State, request: StepRequest) -> Shared<Asking> {
-        let key = (request.task_id.clone(), request.iteration, request.payload.clone());
-        if let Some(asking) = state.asking.get(&key) {
-            return asking.clone();
+    fn asking(self: &Arc<Self>, state: &mut State, request: StepRequest, life: u64) -> Shared<Asking> {
+        let (id, iteration, payload) = (request.task_id.clone(), request.iteration, request.payload.clone());
+        let is_it = |thought: &&Thought| thought.iteration == iteration && thought.payload == payload;
+        if let Some(same) = state.asking.get(&id).and_then(|thoughts| thoughts.iter().find(is_it)) {
+            return same.reply.clone();
         }
-        let (desk, done) = (Arc::clone(self), key.clone());
+        let (desk, give_up) = (Arc::clone(self), CancellationToken::new());
+        let token = give_up.clone();
         let working = self.tracker.spawn(async move {
-            let answered = std::panic::AssertUnwindSafe(desk.brain.step(&request)).catch_unwind().await;
-            let answered = answered.unwrap_or_else(|_| {
-                Err(BrainError::Unreachable("the brain failed for a reason of its own; its log has it".to_owned()))
-            });
+            let answering = std::panic::AssertUnwindSafe(desk.brain.step(&request)).catch_unwind();
+            let answered = tokio::select! {
+                biased;
+                answered = answering => answered.unwrap_or_else(|_| {
+                    Err(BrainError::Unreachable("the brain failed for a reason of its own; its log has it".to_owned()))
+                }),
+                () = token.cancelled() => Err(BrainError::Protocol("the task is over".to_owned())),
+            };
             let mut state = desk.lock();
-            state.asking.remove(&done);
+            state.forget(&request);
             if let Ok(reply) = &answered {
                 let exchange = Exchange { agent_input: request.payload, mcp_reply: Some(reply.clone()) };
-                state.known.add(&request.task_id, request.iteration, exchange);
+                state.known.add(&request.task_id, life, request.iteration, exchange);
             }
             answered.map_err(Refusal::Brain)
         });
         let stopped = || Refusal::Brain(BrainError::Unreachable("the brain is being stopped".to_owned()));
         let asking: Asking = Box::pin(async move { working.await.unwrap_or_else(|_| Err(stopped())) });
-        state.asking.entry(key).or_insert(asking.shared()).clone()
+        let reply = asking.shared();
+        let thought = Thought { iteration, payload, reply: reply.clone(), give_up };
+        state.asking.entry(id).or_default().push(thought);
+        reply
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The brain has thought about it.
+    fn forget(&mut self, request: &StepRequest) {
+        let Some(thoughts) = self.asking.get_mut(&request.task_id) else { return };
+        thoughts.retain(|thought| thought.iteration != request.iteration || thought.payload != request.payload);
+        if thoughts.is_empty() {
+            self.asking.remove(&request.task_id);
+        }
     }
 }
 
@@ -91,7 +127,7 @@ fn plan(known: &mut Known, step: Step) -> Result<Plan, Refusal> {
     let Step { id, iteration, payload, history } = step;
     if Payload::abort_reason(&payload).is_some() {
         known.forget(&id);
-        return Ok(Plan::Reply(farewell()));
+        return Ok(Plan::GiveUp(id));
     }
     let begun = started(&payload)?;
     if let Some(history) = history {
@@ -100,14 +136,14 @@ fn plan(known: &mut Known, step: Step) -> Result<Plan, Refusal> {
             None => begun,
         };
         let task = task.ok_or_else(|| Refusal::Bad("history: does not begin with a start".to_owned()))?;
-        known.remember(id.clone(), Conversation::new(task, history));
+        known.begin(id.clone(), Conversation::new(task, history));
     } else if let Some(task) = begun {
         // A task of the same name that says something else is another one.
         let same = known
             .get(&id)
             .is_some_and(|known| known.exchanges.first().is_some_and(|first| first.agent_input == payload));
         if !same {
-            known.remember(id.clone(), Conversation::new(task, Vec::new()));
+            known.begin(id.clone(), Conversation::new(task, Vec::new()));
         }
     }
     let Some(conversation) = known.get(&id) else { return Ok(Plan::Reply(resync())) };
@@ -120,13 +156,29 @@ fn plan(known: &mut Known, step: Step) -> Result<Plan, Refusal> {
     {
         return Ok(Plan::Reply(reply.clone()));
     }
-    if number != next {
-        // What is known here is not what the worker has on record.
+    if number != next || !follows(conversation, &payload) {
+        // What is known here is not what the worker has on record: another worker's task of the same name, perhaps.
         known.forget(&id);
         return Ok(Plan::Reply(resync()));
     }
-    let (task, history) = (conversation.task.clone(), Some(conversation.exchanges.clone()));
-    Ok(Plan::Ask(StepRequest { task_id: id, iteration: number, payload, task, history }))
+    let (task, life) = (conversation.task.clone(), conversation.life);
+    let history = Some(conversation.exchanges.clone());
+    Ok(Plan::Ask(StepRequest { task_id: id, iteration: number, payload, task, history }, life))
+}
+
+/// Whether a result is that of the call which was asked for last; one that does not name its call may be.
+fn follows(conversation: &Conversation, payload: &Json) -> bool {
+    #[derive(Deserialize)]
+    struct Told<'a> {
+        name: Option<String>,
+        #[serde(borrow)]
+        arguments: Option<&'a RawValue>,
+    }
+    let asked = conversation.exchanges.last().and_then(|last| last.mcp_reply.as_ref());
+    let Some(Ok(Reply::ToolCall(call))) = asked.map(Reply::parse) else { return true };
+    let Ok(told) = serde_json::from_str::<Told<'_>>(payload.as_str()) else { return true };
+    told.name.is_none_or(|name| name == call.name)
+        && told.arguments.is_none_or(|arguments| Json::parse(arguments.get()).is_ok_and(|told| told == call.arguments))
 }
 
 /// Whether this is the first payload again, from somebody who numbers no steps.
@@ -232,6 +284,47 @@ mod tests {
         let odd =
             SECOND.replace("\"payload\"", r#""history":[{"agent_input":{"event":"e"},"mcp_reply":null}],"payload""#);
         assert!(matches!(desk.answer(step(&odd)).await, Err(Refusal::Bad(_))));
+    }
+
+    #[tokio::test]
+    async fn a_task_that_is_over_is_thought_about_no_more_and_its_answer_is_not_its_successors() {
+        let (desk, brain) = desk(0);
+        let mut first = Box::pin(desk.answer(step(START)));
+        assert!(first.as_mut().now_or_never().is_none());
+        let abort = SECOND.replace("tool_result\",\"result\":{}", "agent_abort\",\"reason\":\"cancelled\"");
+        assert_eq!(desk.answer(step(&abort)).await.unwrap(), farewell());
+        assert!(matches!(first.await, Err(Refusal::Brain(BrainError::Protocol(_)))));
+        assert!(desk.lock().asking.is_empty());
+
+        // One that is replaced while it is thought about: its reply goes to whoever waits, and on nobody's record.
+        let mut old = Box::pin(desk.answer(step(START)));
+        assert!(old.as_mut().now_or_never().is_none());
+        let mut new = Box::pin(desk.answer(step(&START.replace("\"x\"", "\"another\""))));
+        assert!(new.as_mut().now_or_never().is_none());
+        brain.let_go.add_permits(2);
+        let (old, new) = tokio::join!(old, new);
+        assert_ne!(old.unwrap(), new.clone().unwrap());
+        let state = desk.lock();
+        let known = state.known.get(&"t".parse().unwrap()).unwrap();
+        assert_eq!(
+            known.exchanges.iter().map(|one| one.mcp_reply.clone().unwrap()).collect::<Vec<_>>(),
+            [new.unwrap()]
+        );
+    }
+
+    #[test]
+    fn a_result_of_another_call_belongs_to_another_task_of_the_name() {
+        let json = |text| Json::parse(text).unwrap();
+        let call = json(r#"{"event":"tool_call","name":"read_file","arguments":{"file_path":"a"}}"#);
+        let conversation = Conversation::new(
+            Json::empty_object(),
+            vec![Exchange { agent_input: Json::empty_object(), mcp_reply: Some(call) }],
+        );
+        let told = |text| follows(&conversation, &json(text));
+        assert!(told(r#"{"event":"tool_result","name":"read_file","arguments":{"file_path":"a"},"result":{}}"#));
+        assert!(told(r#"{"event":"tool_result","result":{"status":"failure"}}"#));
+        assert!(!told(r#"{"event":"tool_result","name":"read_file","arguments":{"file_path":"b"},"result":{}}"#));
+        assert!(!told(r#"{"event":"tool_result","name":"edit_file","arguments":{"file_path":"a"},"result":{}}"#));
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ pub(super) struct Known {
     /// By when they were heard of; the entry of a task that was heard of again, or is over, stands for nothing.
     order: VecDeque<(TaskId, u64)>,
     heard: u64,
+    lives: u64,
     bytes: usize,
 }
 
@@ -24,13 +25,15 @@ pub(super) struct Conversation {
     pub(super) task: Json,
     /// All its iterations that have a reply, from the first.
     pub(super) exchanges: Vec<Exchange>,
+    /// A task of the same name that begins anew has another one.
+    pub(super) life: u64,
     heard: u64,
 }
 
 impl Conversation {
     /// A task with this past.
     pub(super) fn new(task: Json, exchanges: Vec<Exchange>) -> Self {
-        Self { task, exchanges, heard: 0 }
+        Self { task, exchanges, life: 0, heard: 0 }
     }
 
     fn bytes(&self) -> usize {
@@ -48,7 +51,12 @@ impl Known {
     }
 
     /// Takes the place of what was known of the task.
-    pub(super) fn remember(&mut self, id: TaskId, mut conversation: Conversation) {
+    pub(super) fn begin(&mut self, id: TaskId, conversation: Conversation) {
+        self.lives += 1;
+        self.remember(id, Conversation { life: self.lives, ..conversation });
+    }
+
+    fn remember(&mut self, id: TaskId, mut conversation: Conversation) {
         self.forget(&id);
         self.heard += 1;
         conversation.heard = self.heard;
@@ -69,10 +77,11 @@ impl Known {
         }
     }
 
-    /// Adds iteration `number`, if it is the next one of what is known.
-    pub(super) fn add(&mut self, id: &TaskId, number: u32, exchange: Exchange) {
+    /// Adds iteration `number` to that life of the task, if it is the next one of what is known.
+    pub(super) fn add(&mut self, id: &TaskId, life: u64, number: u32, exchange: Exchange) {
         let Some(mut conversation) = self.take(id) else { return };
-        if u32::try_from(conversation.exchanges.len()).is_ok_and(|count| count + 1 == number) {
+        let is_next = u32::try_from(conversation.exchanges.len()).is_ok_and(|count| count + 1 == number);
+        if conversation.life == life && is_next {
             conversation.exchanges.push(exchange);
         }
         self.remember(id.clone(), conversation);
@@ -109,7 +118,7 @@ mod tests {
     fn the_oldest_go_when_there_are_too_many_and_nothing_is_kept_of_those_that_are_over() {
         let mut known = Known::default();
         for name in ["a", "b", "a", "c"] {
-            known.remember(id(name), long());
+            known.begin(id(name), long());
         }
         // `a` was heard of again after `b`, so `b` is the oldest.
         let mut names: Vec<_> = known.tasks.keys().map(TaskId::as_str).collect();
@@ -117,22 +126,25 @@ mod tests {
         assert_eq!(names, ["a", "c"]);
         known.forget(&id("a"));
         known.forget(&id("c"));
-        known.remember(id("d"), Conversation::new(Json::empty_object(), Vec::new()));
+        known.begin(id("d"), Conversation::new(Json::empty_object(), Vec::new()));
         assert_eq!((known.order.len(), known.bytes), (1, 2));
     }
 
     #[test]
     fn iterations_are_added_in_their_order_and_counted() {
         let mut known = Known::default();
-        known.remember(id("t"), Conversation::new(Json::empty_object(), Vec::new()));
+        known.begin(id("t"), Conversation::new(Json::empty_object(), Vec::new()));
         let exchange = |text: &str| Exchange { agent_input: Json::of(text), mcp_reply: Some(Json::of(text)) };
-        for (number, text) in [(2, "early"), (1, "one"), (1, "again"), (2, "two")] {
-            known.add(&id("t"), number, exchange(text));
+        let life = known.tasks[&id("t")].life;
+        for (life, number, text) in
+            [(life, 2, "early"), (life - 1, 1, "another's"), (life, 1, "one"), (life, 1, "again"), (life, 2, "two")]
+        {
+            known.add(&id("t"), life, number, exchange(text));
         }
         let inputs: Vec<_> = known.tasks[&id("t")].exchanges.iter().map(|one| one.agent_input.as_str()).collect();
         assert_eq!((inputs, known.bytes), (vec![r#""one""#, r#""two""#], 2 + 2 * 10));
         for _ in 0..1000 {
-            known.remember(id("s"), Conversation::new(Json::empty_object(), Vec::new()));
+            known.begin(id("s"), Conversation::new(Json::empty_object(), Vec::new()));
         }
         assert!(known.order.len() < 100, "{}", known.order.len());
     }

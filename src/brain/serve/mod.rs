@@ -25,6 +25,7 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub use self::desk::Desk;
 use super::BrainError;
@@ -33,14 +34,14 @@ use crate::domain::{Exchange, Json, TaskId};
 /// The longest step, in bytes: a history has every result of the task in it.
 const MAX_STEP: usize = 64 * 1024 * 1024;
 
-/// All ways to the desk, and `/healthz`. What stays open for long ends with `stop`.
-pub fn router(desk: Arc<Desk>, stop: CancellationToken) -> Router {
+/// All ways to the desk, and `/healthz`. What stays open for long ends with `stop`, and is tracked by `sockets`.
+pub fn router(desk: Arc<Desk>, stop: CancellationToken, sockets: TaskTracker) -> Router {
     let ways = post(over_http::step).get(over_ws::upgrade);
     Router::new()
         .route("/step", ways)
         .route("/healthz", get(async || "ok\n"))
         .layer(DefaultBodyLimit::max(MAX_STEP))
-        .with_state(Reception { desk: Arc::clone(&desk), stop })
+        .with_state(Reception { desk: Arc::clone(&desk), stop, sockets })
         .merge(over_grpc::router(desk))
 }
 
@@ -49,6 +50,7 @@ pub fn router(desk: Arc<Desk>, stop: CancellationToken) -> Router {
 struct Reception {
     desk: Arc<Desk>,
     stop: CancellationToken,
+    sockets: TaskTracker,
 }
 
 /// A step as it came in.
@@ -64,6 +66,8 @@ struct Step {
 /// Why a step gets no reply.
 #[derive(Clone, Debug)]
 enum Refusal {
+    /// It is longer than any step may be.
+    TooLong,
     /// It is none, or does not fit what was told before. It is as wrong the next time.
     Bad(String),
     /// The brain cannot say.
@@ -78,6 +82,7 @@ impl Refusal {
 
     fn message(&self) -> String {
         match self {
+            Self::TooLong => format!("the step is over {MAX_STEP} bytes"),
             Self::Bad(message) => message.clone(),
             Self::Brain(error) => error.to_string(),
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::FutureExt;
 use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
@@ -19,8 +20,9 @@ use crate::domain::{Exchange, Json};
 pub(super) fn router(desk: Arc<Desk>) -> Router {
     let brain =
         BrainServer::new(OverGrpc { desk }).max_decoding_message_size(MAX_STEP).max_encoding_message_size(usize::MAX);
-    // Alive as long as the process is: a brain keeps no state that could be lost.
-    let (_, health) = tonic_health::server::health_reporter();
+    // Alive as long as the process is: a brain keeps no state that could be lost. Nobody else holds the reporter's lock.
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let _: Option<()> = reporter.set_serving::<BrainServer<OverGrpc>>().now_or_never();
     let mut routes = Routes::builder();
     routes.add_service(brain).add_service(health);
     // Clients ask for the one version of reflection or the other. It is refused only for a descriptor that is none.
@@ -75,7 +77,7 @@ impl Step {
 /// Codes that are tried again only where that may help.
 fn status(refusal: &Refusal) -> Status {
     match refusal {
-        Refusal::Bad(message) => Status::invalid_argument(message),
+        Refusal::Bad(_) | Refusal::TooLong => Status::invalid_argument(refusal.message()),
         Refusal::Brain(BrainError::Unreachable(message)) => Status::unavailable(message),
         Refusal::Brain(error) => Status::failed_precondition(error.to_string()),
     }
@@ -100,6 +102,29 @@ fn deadline(metadata: &MetadataMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::brain::{BrainError, StepRequest as Asked};
+
+    /// Thinks for ever.
+    struct Never;
+
+    #[async_trait::async_trait]
+    impl crate::brain::Brain for Never {
+        async fn step(&self, _: &Asked) -> Result<Json, BrainError> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_with_a_deadline_is_told_when_it_has_passed() {
+        let service = OverGrpc { desk: Arc::new(Desk::new(Arc::new(Never))) };
+        let payload = r#"{"event":"start","task":{"instruction":"x"}}"#.to_owned();
+        let mut request = Request::new(StepRequest { task_id: "t".into(), iteration: 1, payload, history: None });
+        request.metadata_mut().insert("grpc-timeout", "3S".parse().unwrap());
+        let started = tokio::time::Instant::now();
+        let refused = service.step(request).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::DeadlineExceeded);
+        assert_eq!(started.elapsed(), Duration::from_secs(3));
+    }
 
     #[test]
     fn a_deadline_has_digits_and_a_unit() {

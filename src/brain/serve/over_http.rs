@@ -22,5 +22,9 @@ pub(super) async fn step(State(reception): State<Reception>, headers: HeaderMap,
 
 /// A 5xx is tried again; what is as wrong the next time is none.
 pub(super) fn status(refusal: &Refusal) -> StatusCode {
-    if refusal.may_pass() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::UNPROCESSABLE_ENTITY }
+    match refusal {
+        Refusal::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+        refusal if refusal.may_pass() => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::UNPROCESSABLE_ENTITY,
+    }
 }
