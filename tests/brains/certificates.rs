@@ -16,7 +16,7 @@ pub fn acceptor(is_http2: bool) -> (TlsAcceptor, String) {
     let pem = authority.self_signed(&authority_key).unwrap().pem();
     let issuer = Issuer::new(authority, authority_key);
     let key = KeyPair::generate().unwrap();
-    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "brain.example".to_owned()];
     let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let mut config =

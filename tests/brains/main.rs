@@ -11,6 +11,7 @@ mod certificates;
 mod inside;
 mod manners;
 mod peer;
+mod proxied;
 mod served;
 mod way;
 
