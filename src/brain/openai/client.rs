@@ -8,7 +8,6 @@
 //!
 //! Deliberately absent: redirects (the key could go elsewhere) and streaming (a step has one reply).
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
@@ -20,6 +19,7 @@ use super::answer::{self, Answer, NoAnswer};
 use super::problem::{Problem, WHERE};
 use super::request::{Draft, Features};
 use super::{OpenAiSettings, OpenAiSetupError};
+use crate::brain::connect::is_loopback;
 use crate::brain::retry::{self, TryError, retry, retry_after};
 use crate::brain::{BrainError, excerpt};
 use crate::domain::{Clock, Timestamp};
@@ -83,7 +83,7 @@ impl Client {
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT.min(settings.timeout))
             .tcp_keepalive(KEEPALIVE);
-        if is_loopback(&url) {
+        if url.as_str().parse().is_ok_and(|uri| is_loopback(&uri)) {
             // A proxy cannot lead to a server on this machine.
             builder = builder.no_proxy();
         }
@@ -208,10 +208,4 @@ impl Client {
             None => text.to_owned(),
         }
     }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
