@@ -1,9 +1,9 @@
 //! A model's answer, read from whatever the server sends.
 
 use super::arguments::{self, Malformed};
-use super::fields::Fields;
 use super::problem::Problem;
 use super::words;
+use crate::brain::fields::Fields;
 use crate::domain::Json;
 
 /// What a model said.

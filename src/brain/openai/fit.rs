@@ -1,9 +1,9 @@
 //! How a conversation is made to fit the model's context: old results are shortened first, then what old edits wrote, and
 //! at the very end the last results. It is said so where something is missing.
 
-use super::fields::{Fields, object, quoted, string};
 use super::message::{Called, Message, shortened};
 use super::record::Context;
+use crate::brain::fields::{Fields, object, quoted, string};
 
 /// What a token is worth before a server has counted any: code and JSON come to three to four bytes.
 const BYTES_PER_TOKEN: f64 = 3.5;

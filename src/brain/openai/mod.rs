@@ -4,7 +4,7 @@
 //!  step ─► conversation  rebuilt from the task's history: prompt, message, record
 //!            │             └─ the model's last answer has another call? that is the reply
 //!            └► decide ─► fit ─► client ─► request ─► POST …/chat/completions
-//!                 │                └─ answer (arguments, words), problem, all through fields
+//!                 │                └─ answer (arguments, words), problem, all through brain/fields
 //!                 └─► critic ─► proposal: an edit as a diff
 //!  toolset: the tools' schemas as servers want them
 //! ```
@@ -23,7 +23,6 @@ mod client;
 mod conversation;
 mod critic;
 mod decide;
-mod fields;
 mod fit;
 mod message;
 mod problem;

@@ -1,7 +1,7 @@
 //! What a server says when it does not answer: error bodies of all styles, and what kind of trouble they tell of.
 
-use super::fields::{Fields, list, string};
 use super::words;
+use crate::brain::fields::{Fields, list, string};
 
 /// The longest message that is passed on; servers have been seen to send the whole prompt back.
 const LONGEST: usize = 500;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use similar::TextDiff;
 
-use super::fields::{Fields, string};
 use super::record::Assistant;
+use crate::brain::fields::{Fields, string};
 use crate::domain::{Exchange, Json};
 
 /// After this the search for the shortest diff stops at a longer one, which is as true.

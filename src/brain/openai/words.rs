@@ -1,6 +1,6 @@
 //! The words of an answer: text in parts, thoughts that are not meant for anybody, tool calls written into them.
 
-use super::fields::{Fields, list, string};
+use crate::brain::fields::{Fields, list, string};
 
 /// How models write a tool call whose server does not know the form (Hermes, Qwen).
 const CALL: (&str, &str) = ("<tool_call>", "</tool_call>");
