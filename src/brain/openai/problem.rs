@@ -2,6 +2,7 @@
 
 use super::words;
 use crate::brain::fields::{Fields, list, string};
+use crate::brain::retry::may_pass;
 
 /// The longest message that is passed on; servers have been seen to send the whole prompt back.
 const LONGEST: usize = 500;
@@ -85,9 +86,8 @@ impl Problem {
 
     /// Whether the same question may be answered later.
     pub(super) fn is_passing(&self) -> bool {
-        let status = matches!(self.status, 408 | 425 | 429 | 500..);
         let code = self.status == 200 && PASSING.iter().any(|code| self.code.contains(code));
-        (status || code) && !NO_CREDIT.iter().any(|words| self.says(words)) && !self.is_context()
+        (may_pass(self.status) || code) && !NO_CREDIT.iter().any(|words| self.says(words)) && !self.is_context()
     }
 
     /// Whether words stand in the message or the code, however they are spelt.
@@ -168,7 +168,8 @@ mod tests {
     #[test]
     fn trouble_is_told_apart() {
         let passing = |status, body| Problem::read(status, body).is_passing();
-        assert!(passing(429, "slow down") && passing(503, "") && passing(408, ""));
+        // By the status alone it is as for every other brain.
+        assert!((201..1000).all(|status| passing(status, "slow down") == may_pass(status)));
         assert!(!passing(429, r#"{"error":{"message":"m","code":"insufficient_quota"}}"#));
         assert!(!passing(400, "") && !passing(401, ""));
         for body in [
