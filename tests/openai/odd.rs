@@ -12,7 +12,7 @@ async fn with(answers: Value) -> Option<(Value, Vec<Value>)> {
 }
 
 #[tokio::test]
-async fn fields_that_a_server_does_not_take_are_given_up_and_it_is_remembered() {
+async fn fields_that_a_server_does_not_take_are_given_up_and_those_that_it_names_are_remembered() {
     let words = json!({
         "strict": "body.tools.0.function.strict: Extra inputs are not permitted",
         "json_schema": "unsupported response_format",
@@ -33,8 +33,8 @@ async fn fields_that_a_server_does_not_take_are_given_up_and_it_is_remembered() 
     let asked = model.asked();
     let refused =
         |model: &str| asked.iter().filter(|one| one["request"]["model"] == model && one["refused"] == true).count();
-    // The field that is named goes alone, what is not named takes all that is left with it; and each is learnt once.
-    assert_eq!((refused("main"), refused("critic")), (2, 2));
+    // The field that is named goes alone, and is learnt; what is not named takes all that is left with it, in each step.
+    assert_eq!((refused("main"), refused("critic")), (3, 3));
     let last_one = |model: &str| asked.iter().rfind(|one| one["request"]["model"] == model).unwrap()["request"].clone();
     let fields = |request: &Value| request.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(fields(&last_one("main")), ["messages", "model", "stream", "tools"]);
@@ -45,6 +45,42 @@ async fn fields_that_a_server_does_not_take_are_given_up_and_it_is_remembered() 
     let critique = &record[1]["mcp_reply"]["critique"][0];
     assert_eq!(critique["verdict"], "approve");
     assert!(critique["reason"].as_str().unwrap().starts_with("counted as approved: the verdict cannot be read: I see"));
+}
+
+#[tokio::test]
+async fn a_refusal_that_names_nothing_costs_the_other_steps_no_field() {
+    let answers = json!([
+        error(400, "cannot parse the request"),
+        calls(&[("run_command", r#"{"command":"echo hi"}"#)]),
+        says("done"),
+    ]);
+    let Some(model) = Model::start(answers).await else { return };
+    let service = model.service(&[("OPENAI_TEMPERATURE", "0.5"), ("OPENAI_SEED", "3")]).await;
+    let task = service.finish(&json!({"instruction": "x"})).await;
+    assert_eq!(task["status"], "succeeded", "{task:#}");
+    let requests = model.requests();
+    let has = |request: &Value| {
+        let strict = request["tools"][0]["function"]["strict"] == true;
+        (request["temperature"] == 0.5, request["seed"] == 3, request["tool_choice"] == "auto", strict)
+    };
+    assert_eq!(
+        requests.iter().map(has).collect::<Vec<_>>(),
+        [(true, true, true, true), (false, false, false, false), (true, true, true, true)]
+    );
+}
+
+#[tokio::test]
+async fn what_a_model_does_not_take_is_known_by_its_id_and_not_by_its_part() {
+    let script = json!({
+        "answers": [says("done")],
+        "critic": [verdict("approve", "")],
+        "refuse": {"words": {"temperature": "temperature is not supported"}},
+    });
+    let Some(model) = Model::with(script).await else { return };
+    let service = model.service(&[("OPENAI_CRITIQUE_MODEL_ID", "main"), ("OPENAI_TEMPERATURE", "0.5")]).await;
+    let task = service.finish(&json!({"instruction": "x"})).await;
+    assert_eq!(task["status"], "succeeded", "{task:#}");
+    assert_eq!(model.asked().iter().filter(|one| one["refused"] == true).count(), 1);
 }
 
 #[tokio::test]

@@ -9,16 +9,16 @@
 //! Deliberately absent: redirects (the key could go elsewhere) and streaming (a step has one reply).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, Url, redirect};
 
 use super::answer::{self, Answer, NoAnswer};
-use super::problem::{Problem, WHERE};
+use super::given_up::GivenUp;
+use super::problem::{Problem, WHERE, brief};
 use super::request::{Draft, Features};
-use super::{OpenAiSettings, OpenAiSetupError};
+use super::{OpenAiSettings, OpenAiSetupError, secret};
 use crate::brain::connect::is_loopback;
 use crate::brain::retry::{self, TryError, retry, retry_after};
 use crate::brain::{BrainError, excerpt};
@@ -41,15 +41,7 @@ pub(super) struct Client {
     retries: u32,
     max_reply_bytes: usize,
     clock: Arc<dyn Clock>,
-    /// What the server did not take, for each model.
-    given_up: [AtomicU8; 2],
-}
-
-/// Who is asked; what one model takes, the other may not.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Role {
-    Main = 0,
-    Critic = 1,
+    given_up: GivenUp,
 }
 
 /// Why there is no answer.
@@ -96,20 +88,21 @@ impl Client {
             retries: settings.retries,
             max_reply_bytes: settings.max_reply_bytes,
             clock,
-            given_up: Default::default(),
+            given_up: GivenUp::default(),
         })
     }
 
-    /// The answer to `draft`. What the server turns out not to take is left out from then on.
-    pub(super) async fn ask(&self, role: Role, draft: &Draft<'_>) -> Result<Answer, AskError> {
-        let given_up = &self.given_up[role as usize];
-        let mut without = Features(given_up.load(Ordering::Relaxed));
+    /// The answer to `draft`. A field that the server says it does not take is left out from then on; what is left out
+    /// without its having been named stands in `dropped`, for further questions of the same step.
+    pub(super) async fn ask(&self, draft: &Draft<'_>, dropped: &mut Features) -> Result<Answer, AskError> {
+        let mut named = self.given_up.of(draft.model);
         loop {
+            let without = named.and(*dropped);
             let body = draft.body(without).to_string();
             let asked = retry(self.retries, &self.name, || self.attempt(body.clone(), draft, without)).await;
             let problem = match asked.map_err(AskError::Brain)? {
                 Ok(answer) => {
-                    given_up.fetch_or(without.0, Ordering::Relaxed);
+                    self.given_up.remember(draft.model, named);
                     return Ok(answer);
                 }
                 Err(problem) => problem,
@@ -118,13 +111,15 @@ impl Client {
                 return Err(AskError::TooLong(problem.message));
             }
             let is_complaint = matches!(problem.status, 200 | 400 | 404 | 422 | 500 | 501);
-            match draft.blamed(&problem, without).filter(|_| is_complaint) {
-                Some(blamed) => {
-                    tracing::info!(message = %problem.message, without = blamed.names(), "the model is asked again");
-                    without = without.and(blamed);
-                }
+            let (blamed, rest) = (draft.named(&problem, without), draft.left(without));
+            match blamed {
+                _ if !is_complaint => return Err(AskError::Brain(self.refused(&problem))),
+                Some(blamed) => named = named.and(blamed),
+                None if rest != Features::default() => *dropped = dropped.and(rest),
                 None => return Err(AskError::Brain(self.refused(&problem))),
             }
+            let names = blamed.unwrap_or(rest).names();
+            tracing::info!(message = %problem.message, without = names, "the model is asked again");
         }
     }
 
@@ -148,10 +143,13 @@ impl Client {
         let (status, headers, text) = answered.unwrap_or_else(|_| Err(retry::timed_out()))?;
         let problem = if status.is_success() {
             match answer::read(&text) {
-                Ok(answer) => return Ok(Ok(answer)),
+                Ok(answer) => {
+                    let refusal = answer.refusal.map(|words| self.clean(&words));
+                    return Ok(Ok(Answer { refusal, ..answer }));
+                }
                 Err(NoAnswer::Refused(problem)) => problem,
                 Err(NoAnswer::Unreadable(why)) => {
-                    let start = self.clean(&excerpt(&text));
+                    let start = excerpt(&self.clean(&text));
                     let message = format!("{} answered {status} with a body that {why}: {start}{WHERE}", self.name);
                     return Err(TryError::protocol(message));
                 }
@@ -159,7 +157,8 @@ impl Client {
         } else {
             Problem::read(status.as_u16(), &text)
         };
-        let problem = Problem { message: self.clean(&problem.message), ..problem };
+        // A key that the cut goes through would be passed on in part.
+        let problem = Problem { message: brief(&self.clean(&problem.message)), ..problem };
         // Some complain of a field they do not know with a 500 (llama-cpp-python): no waiting helps against that.
         let is_complaint = matches!(problem.status, 500 | 501) && draft.named(&problem, without).is_some();
         if problem.is_passing() && !is_complaint {
@@ -202,10 +201,7 @@ impl Client {
 
     /// Without the key, should the server have sent it back.
     fn clean(&self, text: &str) -> String {
-        let key = self.key.as_ref().and_then(|key| key.to_str().ok()).map(|key| key.trim_start_matches("Bearer "));
-        match key.filter(|key| !key.is_empty()) {
-            Some(key) => text.replace(key, "[OPENAI_API_KEY]"),
-            None => text.to_owned(),
-        }
+        let Some(key) = self.key.as_ref().map(HeaderValue::as_bytes) else { return text.to_owned() };
+        secret::without(text, key.strip_prefix(b"Bearer ").unwrap_or(key))
     }
 }

@@ -9,13 +9,13 @@
 //! ```
 
 use super::answer::{Answer, Asked, Tokens};
-use super::client::{AskError, Role};
+use super::client::AskError;
 use super::conversation::{Conversation, said};
 use super::fit::{self, Fitted, Rate};
 use super::message::{Message, quote, shortened};
 use super::proposal::Files;
 use super::record::{Assistant, Call, Context, Record};
-use super::request::Draft;
+use super::request::{Draft, Features};
 use super::{OpenAiBrain, arguments, critic};
 use crate::brain::BrainError;
 use crate::domain::Json;
@@ -54,6 +54,8 @@ pub(super) struct Spent {
     nudged: bool,
     corrected: bool,
     rounds: u32,
+    /// What the main model and the critic are not asked with, after refusals that name nothing.
+    dropped: [Features; 2],
 }
 
 impl Step<'_> {
@@ -106,7 +108,7 @@ impl Step<'_> {
                 temperature: brain.settings.temperature,
                 seed: brain.settings.seed,
             };
-            match brain.client.ask(Role::Main, &draft).await {
+            match brain.client.ask(&draft, &mut self.spent.dropped[0]).await {
                 Ok(answer) => {
                     self.conversation.room = found;
                     self.count(&answer, &fitted);
@@ -240,7 +242,7 @@ impl Step<'_> {
         Ok(true)
     }
 
-    async fn review(&self, critic: &str, proposal: &Assistant) -> Result<Answer, BrainError> {
+    async fn review(&mut self, critic: &str, proposal: &Assistant) -> Result<Answer, BrainError> {
         let brain = self.brain;
         let mut refused = String::new();
         for less in LESS {
@@ -253,7 +255,7 @@ impl Step<'_> {
                 temperature: brain.settings.temperature,
                 seed: brain.settings.seed,
             };
-            match brain.client.ask(Role::Critic, &draft).await {
+            match brain.client.ask(&draft, &mut self.spent.dropped[1]).await {
                 Ok(answer) => return Ok(answer),
                 Err(AskError::Brain(error)) => return Err(error),
                 Err(AskError::TooLong(message)) => refused = message,

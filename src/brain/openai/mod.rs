@@ -6,11 +6,11 @@
 //!            └► decide ─► fit ─► client ─► request ─► POST …/chat/completions
 //!                 │                └─ answer (arguments, words), problem, all through brain/fields
 //!                 └─► critic ─► proposal: an edit as a diff
-//!  toolset: the tools' schemas as servers want them
+//!  toolset: the tools' schemas as servers want them    given_up: what a model does not take    secret: no key in errors
 //! ```
 //!
 //! It keeps no state of a task: whatever it needs again stands in its replies, and those are on record. Any worker can
-//! go on with any task. What a server turned out not to take (strict schemas, a seed) is remembered, to save requests.
+//! go on with any task. What a server says a model does not take (strict schemas, a seed) is remembered, to save requests.
 //!
 //! The client is written out and not taken from a crate: the servers that matter here differ from the specification in
 //! ways that typed clients refuse (`content` as a list, `arguments` as an object, an error with status 200).
@@ -24,12 +24,14 @@ mod conversation;
 mod critic;
 mod decide;
 mod fit;
+mod given_up;
 mod message;
 mod problem;
 mod prompt;
 mod proposal;
 mod record;
 mod request;
+mod secret;
 #[cfg(test)]
 mod tests;
 mod toolset;

@@ -12,7 +12,7 @@ const LONGEST: usize = 500;
 pub(super) struct Problem {
     /// The HTTP status, or the one that stands in the body of a 200.
     pub(super) status: u16,
-    /// In the server's words.
+    /// In the server's words, all of them: whoever passes them on cuts them, and the key out before.
     pub(super) message: String,
     /// Its `code` and `type`, in lower case.
     pub(super) code: String,
@@ -57,7 +57,7 @@ impl Problem {
     pub(super) fn read(status: u16, body: &str) -> Self {
         let fields = Fields::of(body);
         let found = fields.as_ref().and_then(|fields| Self::within(status, fields));
-        found.unwrap_or_else(|| Self { status, message: brief(body.trim()), code: String::new() })
+        found.unwrap_or_else(|| Self { status, message: body.trim().to_owned(), code: String::new() })
     }
 
     /// The error that an object tells of, if it does.
@@ -74,7 +74,7 @@ impl Problem {
         let told = inner.is_some() || message.is_some();
         told.then(|| Self {
             status: number.filter(|_| status == 200).and_then(http_status).unwrap_or(status),
-            message: brief(&message.unwrap_or_else(|| fields.get("error").unwrap_or_default().to_owned())),
+            message: message.unwrap_or_else(|| fields.get("error").unwrap_or_default().to_owned()),
             code: words.join(" "),
         })
     }
@@ -132,7 +132,8 @@ fn http_status(number: f64) -> Option<u16> {
     (400.0..600.0).contains(&number).then_some(number as u16)
 }
 
-fn brief(text: &str) -> String {
+/// A message as it is passed on.
+pub(super) fn brief(text: &str) -> String {
     text.chars().take(LONGEST).collect()
 }
 
