@@ -118,8 +118,8 @@ impl Client {
                 None if rest != Features::default() => *dropped = dropped.and(rest),
                 None => return Err(AskError::Brain(self.refused(&problem))),
             }
-            let names = blamed.unwrap_or(rest).names();
-            tracing::info!(message = %problem.message, without = names, "the model is asked again");
+            let fields = blamed.unwrap_or(rest).names();
+            tracing::info!(message = %problem.message, without = fields, "the model is asked again");
         }
     }
 
