@@ -201,6 +201,26 @@ async fn a_tool_is_found_by_what_the_model_meant_and_an_unknown_one_is_a_failure
 }
 
 #[tokio::test]
+async fn calls_written_in_tags_are_made_with_the_types_that_the_tools_want() {
+    let value = |name: &str, value: &str| format!("<parameter={name}>\n{value}\n</parameter>\n");
+    let call = |name: &str, values: &[String]| format!("<function={name}>\n{}</function>\n", values.concat());
+    let write = call("edit_file", &[value("file_path", "7"), value("new_content", "  42\n\"x\"")]);
+    let insert = [value("file_path", "7"), value("new_content", "behind"), value("insert_after_line", "0")];
+    let answers = json!([
+        says(&format!("I write.\n<tool_call>\n{write}</tool_call>")),
+        says(&call("edit_file", &insert)),
+        says("done"),
+    ]);
+    let Some(model) = Model::start(answers).await else { return };
+    let service = model.service(&[]).await;
+    let task = service.finish(&json!({"instruction": "x"})).await;
+    assert_eq!((&task["status"], &task["iteration"]), (&json!("succeeded"), &json!(3)), "{task:#}");
+    let text = std::fs::read_to_string(service.home.code().join("7")).unwrap();
+    assert_eq!(text.trim_end(), "  42\nbehind\n\"x\"");
+    model.requests();
+}
+
+#[tokio::test]
 async fn an_endless_answer_and_a_silent_server_are_not_waited_for() {
     let Some(model) = Model::start(json!([says(&"x".repeat(5000)), {"silent": true}, {"silent": true}])).await else {
         return;

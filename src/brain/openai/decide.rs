@@ -188,7 +188,10 @@ impl Step<'_> {
         let tools = &self.brain.tools;
         let name = tools.meant(&asked.name);
         let arguments = match &asked.arguments {
-            Ok(arguments) => arguments::without_nulls(arguments, tools.optional(&name)),
+            Ok(arguments) => {
+                let typed = asked.untyped.then(|| tools.typed(&name, arguments));
+                arguments::without_nulls(typed.as_ref().unwrap_or(arguments), tools.optional(&name))
+            }
             Err(malformed) => Json::of(&malformed.text),
         };
         let not_done = cut_off.then(|| "the answer was cut off within this call".to_owned());

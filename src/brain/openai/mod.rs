@@ -4,7 +4,7 @@
 //!  step ─► conversation  rebuilt from the task's history: prompt, message, record
 //!            │             └─ the model's last answer has another call? that is the reply
 //!            └► decide ─► fit ─► client ─► request ─► POST …/chat/completions
-//!                 │                └─ answer (arguments, words), problem, all through brain/fields
+//!                 │                └─ answer (arguments, words, tags), problem, all through brain/fields
 //!                 └─► critic ─► proposal: an edit as a diff
 //!  toolset: the tools' schemas as servers want them    given_up: what a model does not take    secret: no key in errors
 //! ```
@@ -32,6 +32,7 @@ mod proposal;
 mod record;
 mod request;
 mod secret;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod toolset;
