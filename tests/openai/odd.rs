@@ -221,6 +221,33 @@ async fn calls_written_in_tags_are_made_with_the_types_that_the_tools_want() {
 }
 
 #[tokio::test]
+async fn of_a_hundred_calls_in_one_answer_those_are_made_that_the_task_has_steps_for() {
+    let hundred = || calls(&[("run_command", r#"{"command":"echo hi"}"#); 100]);
+    let Some(model) = Model::start(json!([hundred(), says("done"), hundred(), says("done")])).await else { return };
+    let service = model.service(&[]).await;
+    let few = service.finish(&json!({"instruction": "x", "max_iterations": 4})).await;
+    assert_eq!((&few["status"], &few["iteration"]), (&json!("succeeded"), &json!(4)), "{few:#}");
+    let many = service.finish(&json!({"instruction": "x", "max_iterations": 90})).await;
+    assert_eq!((&many["status"], &many["iteration"]), (&json!("succeeded"), &json!(65)), "{many:#}");
+    let requests = model.requests();
+    assert_eq!(requests.len(), 4);
+    for request in [&requests[1], &requests[3]] {
+        assert_eq!(roles(request).iter().filter(|role| **role == "tool").count(), 64);
+    }
+    assert!(last(&requests[1]).starts_with("not done: the task has no steps left"), "{}", last(&requests[1]));
+    assert!(last(&requests[3]).contains("hi\\n"), "{}", last(&requests[3]));
+}
+
+#[tokio::test]
+async fn words_that_ran_on_to_the_greatest_length_are_not_sent_back_whole() {
+    let long = answer(&json!({"content": "x".repeat(50_000)}), "length");
+    let Some((task, requests)) = with(json!([long, says("done")])).await else { return };
+    assert_eq!(task["status"], "succeeded", "{task:#}");
+    let again = requests[1]["messages"][2]["content"].as_str().unwrap();
+    assert!(again.len() < 3000 && again.contains("48000 characters left out"), "{again}");
+}
+
+#[tokio::test]
 async fn an_endless_answer_and_a_silent_server_are_not_waited_for() {
     let Some(model) = Model::start(json!([says(&"x".repeat(5000)), {"silent": true}, {"silent": true}])).await else {
         return;

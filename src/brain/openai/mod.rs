@@ -121,6 +121,7 @@ impl OpenAiBrain {
             critic: critic.map(String::as_str),
             conversation,
             task: &request.task,
+            iteration: request.iteration,
             files: critic.map(|_| Files::seen(history, &request.payload)).unwrap_or_default(),
             spent: Spent::default(),
         };
