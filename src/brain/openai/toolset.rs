@@ -3,9 +3,10 @@
 //! `strict` holds a model to the schema while it writes. It wants every property required, so an optional one may be null
 //! instead, and is taken out of what the model wrote; and it knows few keywords.
 
+use serde_json::value::RawValue;
+
 use crate::brain::fields::{Fields, list, object, quoted, string};
 use crate::domain::Json;
-use serde_json::value::RawValue;
 
 /// Keywords that `strict` does not know, above all for fine-tuned models. What they say is checked by the tools.
 const NOT_STRICT: &[&str] = &[
