@@ -7,6 +7,8 @@
 //!                                     ├─ openai  a model behind an OpenAI-compatible server
 //!                                     └─ script  the task's own steps, a record or directives, inside this process
 //!
+//!  fields: JSON objects member by member, for openai and script
+//!
 //!  codex-agent doctor ─► checkup: a conversation about a made-up task, and what it shows
 //!  codex-agent brain --listen ─► serve: a brain inside at /step, for workers elsewhere
 //! ```
@@ -19,6 +21,7 @@
 mod address;
 pub mod checkup;
 mod connect;
+mod fields;
 mod frame;
 mod grpc;
 mod http;
@@ -27,6 +30,7 @@ pub mod proto;
 mod reply;
 mod retry;
 mod script;
+mod secret;
 pub mod serve;
 mod ws;
 

@@ -1,16 +1,8 @@
 //! An answer's text on its way to being a reply, or a part of an error: the same for all transports.
 
-use std::borrow::Cow;
-
 use super::retry::TryError;
-use super::{AskSettings, excerpt};
+use super::{AskSettings, excerpt, secret};
 use crate::domain::Json;
-
-/// A key that is shorter is no secret, and could be a word of any reply.
-const SECRET: usize = 8;
-
-/// What stands in a key's place.
-const HIDDEN: &str = "[OPENAI_API_KEY]";
 
 impl AskSettings {
     /// The reply in `text`, if it is one.
@@ -19,7 +11,7 @@ impl AskSettings {
             return Err(self.too_long(text));
         }
         let none = |error| TryError::protocol(format!("the brain's reply is {error}: {}", self.excerpt(text)));
-        Json::parse(&self.hidden(text)).map_err(none)
+        Json::parse(&secret::hidden(text, self.key.as_ref())).map_err(none)
     }
 
     /// Of a reply that is over the limit, this is the beginning.
@@ -30,17 +22,7 @@ impl AskSettings {
 
     /// The beginning of an answer, for a message.
     pub(super) fn excerpt(&self, text: &str) -> String {
-        excerpt(&self.hidden(text))
-    }
-
-    /// Without the key: a brain that sends back what it was sent, as one for trying things out does, would put it on
-    /// record.
-    fn hidden<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let key = self.key.as_ref().and_then(|key| key.to_str().ok()).map(|key| key.trim_start_matches("Bearer "));
-        match key.filter(|key| key.len() >= SECRET && text.contains(key)) {
-            Some(key) => text.replace(key, HIDDEN).into(),
-            None => text.into(),
-        }
+        excerpt(&secret::hidden(text, self.key.as_ref()))
     }
 }
 

@@ -65,9 +65,14 @@ pub(super) fn by_error(error: &(dyn Error + 'static)) -> TryError {
     TryError::again(message)
 }
 
+/// Whether what an HTTP status tells of may pass by itself.
+pub(super) fn may_pass(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429 | 500..=599)
+}
+
 /// An answer with an HTTP status that is no success; `message` has all that is told of it.
 pub(super) fn by_status(status: StatusCode, message: String, after: Option<Duration>) -> TryError {
-    if matches!(status.as_u16(), 408 | 425 | 429) || status.is_server_error() {
+    if may_pass(status.as_u16()) {
         TryError::Again { message, after }
     } else {
         TryError::Final(BrainError::Status { status: status.as_u16(), message })

@@ -22,11 +22,11 @@ async fn proxy(brain: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
         while let Ok((mut stream, _)) = listener.accept().await {
             let heard = Arc::clone(&heard);
             tokio::spawn(async move {
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    head.push(stream.read_u8().await.unwrap());
+                let mut lines = Vec::new();
+                while !lines.ends_with(b"\r\n\r\n") {
+                    lines.push(stream.read_u8().await.unwrap());
                 }
-                heard.lock().unwrap().push(String::from_utf8(head).unwrap());
+                heard.lock().unwrap().push(String::from_utf8(lines).unwrap());
                 stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
                 let mut onward = TcpStream::connect(brain).await.unwrap();
                 drop(tokio::io::copy_bidirectional(&mut stream, &mut onward).await);

@@ -1,7 +1,8 @@
 //! A real server: llama-cpp-python with a tiny model of random weights, which talks and calls the tools with noise.
 //!
-//! It has to be compiled for minutes, so this runs only where `CODEX_AGENT_LLAMA_PYTHON` names a Python that has it:
-//! `pip install gguf 'llama-cpp-python[server]'`.
+//! It has to be compiled for minutes, so these are left out unless they are asked for, with a Python that has it
+//! (`pip install gguf 'llama-cpp-python[server]'`):
+//! `CODEX_AGENT_LLAMA_PYTHON=venv/bin/python cargo test --all-features --test openai llama -- --ignored`.
 
 use std::ffi::OsString;
 use std::net::TcpListener;
@@ -15,28 +16,33 @@ use crate::common::{Service, client, eventually};
 use crate::model::message;
 
 #[tokio::test]
+#[ignore = "needs CODEX_AGENT_LLAMA_PYTHON, a Python with llama-cpp-python and gguf"]
 async fn a_task_comes_to_a_legal_end_with_a_model_that_calls_tools_with_noise() {
-    let Some(python) = python() else { return };
+    let python = python();
     let ended = tasks(&python, "chatml-function-calling", "16384").await;
     assert!(ended.iter().all(|task| task["iteration"].as_u64().unwrap() > 1), "the tools were called: {ended:#?}");
 }
 
 #[tokio::test]
+#[ignore = "needs CODEX_AGENT_LLAMA_PYTHON, a Python with llama-cpp-python and gguf"]
 async fn a_task_comes_to_a_legal_end_with_a_model_that_only_talks_noise() {
-    let Some(python) = python() else { return };
+    let python = python();
     tasks(&python, "chatml", "16384").await;
 }
 
 #[tokio::test]
+#[ignore = "needs CODEX_AGENT_LLAMA_PYTHON, a Python with llama-cpp-python and gguf"]
 async fn a_context_that_the_tools_alone_do_not_fit_in_is_an_honest_end() {
-    let Some(python) = python() else { return };
+    let python = python();
     for task in tasks(&python, "chatml-function-calling", "1024").await {
         assert!(message(&task).contains("maximum context length is 1024 tokens"), "{}", message(&task));
     }
 }
 
-fn python() -> Option<OsString> {
-    std::env::var_os("CODEX_AGENT_LLAMA_PYTHON")
+/// Whoever asks for these tests has to name it: nothing is taken for passed that has not run.
+fn python() -> OsString {
+    let python = std::env::var_os("CODEX_AGENT_LLAMA_PYTHON");
+    python.unwrap_or_else(|| panic!("CODEX_AGENT_LLAMA_PYTHON must name a Python with llama-cpp-python and gguf"))
 }
 
 /// Runs some tasks on a server with these settings; each has to end as the contract says.

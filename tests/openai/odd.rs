@@ -12,7 +12,7 @@ async fn with(answers: Value) -> Option<(Value, Vec<Value>)> {
 }
 
 #[tokio::test]
-async fn fields_that_a_server_does_not_take_are_given_up_and_it_is_remembered() {
+async fn fields_that_a_server_does_not_take_are_given_up_and_those_that_it_names_are_remembered() {
     let words = json!({
         "strict": "body.tools.0.function.strict: Extra inputs are not permitted",
         "json_schema": "unsupported response_format",
@@ -33,8 +33,8 @@ async fn fields_that_a_server_does_not_take_are_given_up_and_it_is_remembered() 
     let asked = model.asked();
     let refused =
         |model: &str| asked.iter().filter(|one| one["request"]["model"] == model && one["refused"] == true).count();
-    // The field that is named goes alone, what is not named takes all that is left with it; and each is learnt once.
-    assert_eq!((refused("main"), refused("critic")), (2, 2));
+    // The field that is named goes alone, and is learnt; what is not named takes all that is left with it, in each step.
+    assert_eq!((refused("main"), refused("critic")), (3, 3));
     let last_one = |model: &str| asked.iter().rfind(|one| one["request"]["model"] == model).unwrap()["request"].clone();
     let fields = |request: &Value| request.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(fields(&last_one("main")), ["messages", "model", "stream", "tools"]);
@@ -45,6 +45,42 @@ async fn fields_that_a_server_does_not_take_are_given_up_and_it_is_remembered() 
     let critique = &record[1]["mcp_reply"]["critique"][0];
     assert_eq!(critique["verdict"], "approve");
     assert!(critique["reason"].as_str().unwrap().starts_with("counted as approved: the verdict cannot be read: I see"));
+}
+
+#[tokio::test]
+async fn a_refusal_that_names_nothing_costs_the_other_steps_no_field() {
+    let answers = json!([
+        error(400, "cannot parse the request"),
+        calls(&[("run_command", r#"{"command":"echo hi"}"#)]),
+        says("done"),
+    ]);
+    let Some(model) = Model::start(answers).await else { return };
+    let service = model.service(&[("OPENAI_TEMPERATURE", "0.5"), ("OPENAI_SEED", "3")]).await;
+    let task = service.finish(&json!({"instruction": "x"})).await;
+    assert_eq!(task["status"], "succeeded", "{task:#}");
+    let requests = model.requests();
+    let has = |request: &Value| {
+        let strict = request["tools"][0]["function"]["strict"] == true;
+        (request["temperature"] == 0.5, request["seed"] == 3, request["tool_choice"] == "auto", strict)
+    };
+    assert_eq!(
+        requests.iter().map(has).collect::<Vec<_>>(),
+        [(true, true, true, true), (false, false, false, false), (true, true, true, true)]
+    );
+}
+
+#[tokio::test]
+async fn what_a_model_does_not_take_is_known_by_its_id_and_not_by_its_part() {
+    let script = json!({
+        "answers": [says("done")],
+        "critic": [verdict("approve", "")],
+        "refuse": {"words": {"temperature": "temperature is not supported"}},
+    });
+    let Some(model) = Model::with(script).await else { return };
+    let service = model.service(&[("OPENAI_CRITIQUE_MODEL_ID", "main"), ("OPENAI_TEMPERATURE", "0.5")]).await;
+    let task = service.finish(&json!({"instruction": "x"})).await;
+    assert_eq!(task["status"], "succeeded", "{task:#}");
+    assert_eq!(model.asked().iter().filter(|one| one["refused"] == true).count(), 1);
 }
 
 #[tokio::test]
@@ -162,6 +198,53 @@ async fn a_tool_is_found_by_what_the_model_meant_and_an_unknown_one_is_a_failure
     assert!(last(&requests[2]).contains("unknown tool"), "{}", last(&requests[2]));
     // Servers refuse a name with a space in it.
     assert_eq!(requests[2]["messages"][4]["tool_calls"][0]["function"]["name"], "format_disk");
+}
+
+#[tokio::test]
+async fn calls_written_in_tags_are_made_with_the_types_that_the_tools_want() {
+    let value = |name: &str, value: &str| format!("<parameter={name}>\n{value}\n</parameter>\n");
+    let call = |name: &str, values: &[String]| format!("<function={name}>\n{}</function>\n", values.concat());
+    let write = call("edit_file", &[value("file_path", "7"), value("new_content", "  42\n\"x\"")]);
+    let insert = [value("file_path", "7"), value("new_content", "behind"), value("insert_after_line", "0")];
+    let answers = json!([
+        says(&format!("I write.\n<tool_call>\n{write}</tool_call>")),
+        says(&call("edit_file", &insert)),
+        says("done"),
+    ]);
+    let Some(model) = Model::start(answers).await else { return };
+    let service = model.service(&[]).await;
+    let task = service.finish(&json!({"instruction": "x"})).await;
+    assert_eq!((&task["status"], &task["iteration"]), (&json!("succeeded"), &json!(3)), "{task:#}");
+    let text = std::fs::read_to_string(service.home.code().join("7")).unwrap();
+    assert_eq!(text.trim_end(), "  42\nbehind\n\"x\"");
+    model.requests();
+}
+
+#[tokio::test]
+async fn of_a_hundred_calls_in_one_answer_those_are_made_that_the_task_has_steps_for() {
+    let hundred = || calls(&[("run_command", r#"{"command":"echo hi"}"#); 100]);
+    let Some(model) = Model::start(json!([hundred(), says("done"), hundred(), says("done")])).await else { return };
+    let service = model.service(&[]).await;
+    let few = service.finish(&json!({"instruction": "x", "max_iterations": 4})).await;
+    assert_eq!((&few["status"], &few["iteration"]), (&json!("succeeded"), &json!(4)), "{few:#}");
+    let many = service.finish(&json!({"instruction": "x", "max_iterations": 90})).await;
+    assert_eq!((&many["status"], &many["iteration"]), (&json!("succeeded"), &json!(65)), "{many:#}");
+    let requests = model.requests();
+    assert_eq!(requests.len(), 4);
+    for request in [&requests[1], &requests[3]] {
+        assert_eq!(roles(request).iter().filter(|role| **role == "tool").count(), 64);
+    }
+    assert!(last(&requests[1]).starts_with("not done: the task has no steps left"), "{}", last(&requests[1]));
+    assert!(last(&requests[3]).contains("hi\\n"), "{}", last(&requests[3]));
+}
+
+#[tokio::test]
+async fn words_that_ran_on_to_the_greatest_length_are_not_sent_back_whole() {
+    let long = answer(&json!({"content": "x".repeat(50_000)}), "length");
+    let Some((task, requests)) = with(json!([long, says("done")])).await else { return };
+    assert_eq!(task["status"], "succeeded", "{task:#}");
+    let again = requests[1]["messages"][2]["content"].as_str().unwrap();
+    assert!(again.len() < 3000 && again.contains("48000 characters left out"), "{again}");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::common::Service;
-use crate::model::{KEY, Model, calls, message, says};
+use crate::model::{KEY, Model, answer, calls, message, says};
 
 #[tokio::test]
 async fn the_key_is_in_no_record_file_answer_or_argument() {
@@ -36,11 +36,16 @@ async fn the_key_is_in_no_record_file_answer_or_argument() {
 async fn a_key_that_a_server_sends_back_is_not_passed_on() {
     let echo = json!({"status": 401, "body": {"error": {"message": format!("wrong key: {KEY}")}}});
     let page = json!({"raw": format!("you sent Bearer {KEY}")});
-    for answer in [echo, page] {
+    // Where a message is cut, within the key.
+    let cut = json!({"status": 401, "body": {"error": {"message": format!("{}{KEY} is wrong", "x".repeat(490))}}});
+    let cut_page = json!({"raw": format!("{}{KEY} is wrong", "x".repeat(190))});
+    let refusal = answer(&json!({"content": null, "refusal": format!("I do not serve {KEY}")}), "stop");
+    for answer in [echo, page, cut, cut_page, refusal] {
         let Some(model) = Model::start(json!([answer])).await else { return };
         let service = model.service(&[("RUST_LOG", "trace")]).await;
         let task = service.finish(&json!({"instruction": "x"})).await;
-        assert!(message(&task).contains("[OPENAI_API_KEY]"), "{}", message(&task));
+        assert!(message(&task).contains("[OPENAI_A"), "{}", message(&task));
+        assert!(!message(&task).contains(&KEY[..5]), "{}", message(&task));
         let id = task["task_id"].as_str().unwrap();
         service.filed(id).await;
         is_nowhere(&service, id).await;

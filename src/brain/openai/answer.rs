@@ -1,9 +1,10 @@
 //! A model's answer, read from whatever the server sends.
 
 use super::arguments::{self, Malformed};
-use super::fields::Fields;
 use super::problem::Problem;
-use super::words;
+use super::tags::Tagged;
+use super::words::{self, Written};
+use crate::brain::fields::Fields;
 use crate::domain::Json;
 
 /// What a model said.
@@ -30,6 +31,8 @@ pub(super) struct Asked {
     pub(super) id: Option<String>,
     pub(super) name: String,
     pub(super) arguments: Result<Json, Malformed>,
+    /// Whether all its values are text, whose types only the tool's schema knows.
+    pub(super) untyped: bool,
 }
 
 /// What went in and out.
@@ -91,7 +94,7 @@ pub(super) fn read(body: &str) -> Result<Answer, NoAnswer> {
     if calls.is_empty() {
         let (rest, within) = words::calls_within(&content);
         content = rest;
-        calls.extend(within.iter().map(|text| written(text)));
+        calls.extend(within.into_iter().map(written));
     }
     let reason = choice.string("finish_reason").unwrap_or_default().to_lowercase();
     let filtered = (reason == "content_filter").then(|| "the server's content filter stopped the answer".to_owned());
@@ -111,18 +114,22 @@ fn called(raw: &str) -> Option<Asked> {
 
 fn function(id: Option<String>, function: &Fields<'_>) -> Asked {
     let raw = function.get("arguments").or_else(|| function.get("parameters"));
-    Asked { id, name: function.string("name").unwrap_or_default(), arguments: arguments::read(raw) }
+    Asked { id, name: function.string("name").unwrap_or_default(), arguments: arguments::read(raw), untyped: false }
 }
 
 /// A call that was written into the words.
-fn written(text: &str) -> Asked {
-    let escaped = arguments::with_escapes(text);
-    if let Some(fields) = Fields::of(text).or_else(|| Fields::of(&escaped)) {
+fn written(call: Written) -> Asked {
+    let text = match call {
+        Written::Object(text) => text,
+        Written::Tagged(Tagged { name, arguments }) => return Asked { id: None, name, arguments, untyped: true },
+    };
+    let escaped = arguments::with_escapes(&text);
+    if let Some(fields) = Fields::of(&text).or_else(|| Fields::of(&escaped)) {
         return function(None, &fields);
     }
     // Not JSON: the name may still be read, so that the model can be told what is wrong with which call.
     let name = text.split("\"name\"").nth(1).and_then(|rest| rest.split('"').nth(1)).unwrap_or_default();
-    Asked { id: None, name: name.to_owned(), arguments: arguments::read_text(text) }
+    Asked { id: None, name: name.to_owned(), arguments: arguments::read_text(&text), untyped: false }
 }
 
 fn tokens(fields: &Fields<'_>) -> Option<Tokens> {
@@ -181,6 +188,7 @@ mod tests {
             r#"{"tool_calls":[{"name":"run_command","arguments":"{\"command\":\"ls\"}"}]}"#,
             r#"{"content":null,"function_call":{"name":"run_command","arguments":"{\"command\":\"ls\"}"}}"#,
             r#"{"content":"<tool_call>\n{\"name\": \"run_command\", \"arguments\": {\"command\": \"ls\"}}\n</tool_call>"}"#,
+            r#"{"content":"I look.\n<tool_call>\n<function=run_command>\n<parameter=command>\nls\n</parameter>\n</function>\n</tool_call>"}"#,
             r#"{"content":"<think>x</think><tool_call>{\"name\":\"run_command\",\"arguments\":{\"command\":\"ls\"}}"}"#,
         ] {
             assert_eq!(calls(&message(said)), [("run_command", ls.to_owned())], "{said}");

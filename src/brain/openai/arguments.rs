@@ -5,8 +5,8 @@
 
 use std::fmt::Write;
 
-use super::fields::{Fields, object, string};
 use super::message::quote;
+use crate::brain::fields::{Fields, object, string};
 use crate::domain::Json;
 
 /// How often a string may stand in a string.

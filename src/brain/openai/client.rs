@@ -8,20 +8,20 @@
 //!
 //! Deliberately absent: redirects (the key could go elsewhere) and streaming (a step has one reply).
 
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, Url, redirect};
 
 use super::answer::{self, Answer, NoAnswer};
-use super::problem::{Problem, WHERE};
+use super::given_up::GivenUp;
+use super::problem::{Problem, WHERE, brief};
 use super::request::{Draft, Features};
 use super::{OpenAiSettings, OpenAiSetupError};
+use crate::brain::connect::is_loopback;
 use crate::brain::retry::{self, TryError, retry, retry_after};
-use crate::brain::{BrainError, excerpt};
+use crate::brain::{BrainError, excerpt, secret};
 use crate::domain::Clock;
 
 /// A connection that has been silent for so long is asked whether the other side still lives: a model may think for minutes.
@@ -41,15 +41,7 @@ pub(super) struct Client {
     retries: u32,
     max_reply_bytes: usize,
     clock: Arc<dyn Clock>,
-    /// What the server did not take, for each model.
-    given_up: [AtomicU8; 2],
-}
-
-/// Who is asked; what one model takes, the other may not.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Role {
-    Main = 0,
-    Critic = 1,
+    given_up: GivenUp,
 }
 
 /// Why there is no answer.
@@ -83,7 +75,7 @@ impl Client {
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT.min(settings.timeout))
             .tcp_keepalive(KEEPALIVE);
-        if is_loopback(&url) {
+        if url.as_str().parse().is_ok_and(|uri| is_loopback(&uri)) {
             // A proxy cannot lead to a server on this machine.
             builder = builder.no_proxy();
         }
@@ -96,20 +88,21 @@ impl Client {
             retries: settings.retries,
             max_reply_bytes: settings.max_reply_bytes,
             clock,
-            given_up: Default::default(),
+            given_up: GivenUp::default(),
         })
     }
 
-    /// The answer to `draft`. What the server turns out not to take is left out from then on.
-    pub(super) async fn ask(&self, role: Role, draft: &Draft<'_>) -> Result<Answer, AskError> {
-        let given_up = &self.given_up[role as usize];
-        let mut without = Features(given_up.load(Ordering::Relaxed));
+    /// The answer to `draft`. A field that the server says it does not take is left out from then on; what is left out
+    /// without its having been named stands in `dropped`, for further questions of the same step.
+    pub(super) async fn ask(&self, draft: &Draft<'_>, dropped: &mut Features) -> Result<Answer, AskError> {
+        let mut named = self.given_up.of(draft.model);
         loop {
+            let without = named.and(*dropped);
             let body = draft.body(without).to_string();
             let asked = retry(self.retries, &self.name, || self.attempt(body.clone(), draft, without)).await;
             let problem = match asked.map_err(AskError::Brain)? {
                 Ok(answer) => {
-                    given_up.fetch_or(without.0, Ordering::Relaxed);
+                    self.given_up.remember(draft.model, named);
                     return Ok(answer);
                 }
                 Err(problem) => problem,
@@ -118,13 +111,15 @@ impl Client {
                 return Err(AskError::TooLong(problem.message));
             }
             let is_complaint = matches!(problem.status, 200 | 400 | 404 | 422 | 500 | 501);
-            match draft.blamed(&problem, without).filter(|_| is_complaint) {
-                Some(blamed) => {
-                    tracing::info!(message = %problem.message, without = blamed.names(), "the model is asked again");
-                    without = without.and(blamed);
-                }
+            let (blamed, rest) = (draft.named(&problem, without), draft.left(without));
+            match blamed {
+                _ if !is_complaint => return Err(AskError::Brain(self.refused(&problem))),
+                Some(blamed) => named = named.and(blamed),
+                None if rest != Features::default() => *dropped = dropped.and(rest),
                 None => return Err(AskError::Brain(self.refused(&problem))),
             }
+            let fields = blamed.unwrap_or(rest).names();
+            tracing::info!(message = %problem.message, without = fields, "the model is asked again");
         }
     }
 
@@ -151,7 +146,7 @@ impl Client {
                 Ok(answer) => return Ok(Ok(answer)),
                 Err(NoAnswer::Refused(problem)) => problem,
                 Err(NoAnswer::Unreadable(why)) => {
-                    let start = self.clean(&excerpt(&text));
+                    let start = excerpt(&text);
                     let message = format!("{} answered {status} with a body that {why}: {start}{WHERE}", self.name);
                     return Err(TryError::protocol(message));
                 }
@@ -159,7 +154,7 @@ impl Client {
         } else {
             Problem::read(status.as_u16(), &text)
         };
-        let problem = Problem { message: self.clean(&problem.message), ..problem };
+        let problem = Problem { message: brief(&problem.message), ..problem };
         // Some complain of a field they do not know with a 500 (llama-cpp-python): no waiting helps against that.
         let is_complaint = matches!(problem.status, 500 | 501) && draft.named(&problem, without).is_some();
         if problem.is_passing() && !is_complaint {
@@ -169,13 +164,16 @@ impl Client {
         Ok(Err(problem))
     }
 
-    /// The body, read no further than the limit.
+    /// The body without the key, read no further than the limit.
     async fn text(&self, response: &mut Response) -> Result<String, TryError> {
         let mut body = Vec::new();
         loop {
             match response.chunk().await {
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Ok(None) => return Ok(String::from_utf8_lossy(&body).into_owned()),
+                Ok(None) => {
+                    let text = String::from_utf8_lossy(&body);
+                    return Ok(secret::hidden(&text, self.key.as_ref()).into_owned());
+                }
                 Err(error) => return Err(retry::by_error(&error.without_url())),
             }
             if body.len() > self.max_reply_bytes {
@@ -198,19 +196,4 @@ impl Client {
         let message = format!("{} answered {status}: {message}{}", self.name, problem.advice());
         BrainError::Status { status: *status, message }
     }
-
-    /// Without the key, should the server have sent it back.
-    fn clean(&self, text: &str) -> String {
-        let key = self.key.as_ref().and_then(|key| key.to_str().ok()).map(|key| key.trim_start_matches("Bearer "));
-        match key.filter(|key| !key.is_empty()) {
-            Some(key) => text.replace(key, "[OPENAI_API_KEY]"),
-            None => text.to_owned(),
-        }
-    }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }

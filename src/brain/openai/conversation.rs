@@ -12,13 +12,13 @@
 
 use std::collections::HashSet;
 
-use super::fields::Fields;
 use super::fit::Rate;
 use super::message::{Called, Message};
 use super::prompt;
 use super::record::{Assistant, Call, Context, Record};
 use super::toolset::Toolset;
 use crate::brain::StepRequest;
+use crate::brain::fields::Fields;
 use crate::domain::{Exchange, Json, Models};
 
 /// What has been said, and what is known beside it.

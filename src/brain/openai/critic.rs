@@ -3,11 +3,11 @@
 use serde::Serialize;
 
 use super::answer::Answer;
-use super::fields::Fields;
 use super::message::{Message, shortened};
 use super::proposal::{self, Files};
 use super::record::Assistant;
 use super::{arguments, prompt};
+use crate::brain::fields::Fields;
 use crate::domain::Json;
 
 /// The critic sees so many characters of the task, the last messages, so many of each, and so many of the action: enough

@@ -7,17 +7,22 @@
 //!   │ └──► a proposal ──► critic ──► revise: told why, CRITIQUE_ROUNDS times
 //!   └───────────┴────────────┘   └─► approve: the reply
 //! ```
+//!
+//! Tokens are counted in the reply, so a step that ends in an error has none on record: the log has them. No `max_tokens` is
+//! asked for: servers know two names for it and refuse the other one, and a number that is right for one model cuts off
+//! another; `MCP_TIMEOUT` and `MAX_REPLY_BYTES` bound an answer.
 
 use super::answer::{Answer, Asked, Tokens};
-use super::client::{AskError, Role};
+use super::client::AskError;
 use super::conversation::{Conversation, said};
 use super::fit::{self, Fitted, Rate};
 use super::message::{Message, quote, shortened};
 use super::proposal::Files;
 use super::record::{Assistant, Call, Context, Record};
-use super::request::Draft;
+use super::request::{Draft, Features};
 use super::{OpenAiBrain, arguments, critic};
 use crate::brain::BrainError;
+use crate::brain::fields::Fields;
 use crate::domain::Json;
 
 /// How often a conversation that was refused as too long is shortened: after the fourth time an eighth of it is left.
@@ -25,6 +30,14 @@ const SHORTENED: u32 = 4;
 
 /// How much of what a model wrote wrongly is quoted back to it.
 const QUOTED: usize = 300;
+
+/// A model is asked to do no more calls than this in one answer, each of which is an iteration: noise can have thousands,
+/// which would stand in every request from then on.
+const MOST_CALLS: usize = 64;
+
+/// Of words that came to nothing, the model sees so many characters again: one that ran on to the greatest length would
+/// take up its own context.
+const SEEN_AGAIN: usize = 2000;
 
 /// Stands for an answer without words.
 const EMPTY: &str = "(nothing)";
@@ -40,6 +53,7 @@ pub(super) struct Step<'a> {
     pub(super) critic: Option<&'a str>,
     pub(super) conversation: Conversation,
     pub(super) task: &'a Json,
+    pub(super) iteration: u32,
     pub(super) files: Files,
     pub(super) spent: Spent,
 }
@@ -54,13 +68,28 @@ pub(super) struct Spent {
     nudged: bool,
     corrected: bool,
     rounds: u32,
+    /// What the main model and the critic are not asked with, after refusals that name nothing.
+    dropped: [Features; 2],
 }
 
 impl Step<'_> {
     /// The reply.
     pub(super) async fn decide(mut self) -> Result<Json, BrainError> {
+        let decided = self.decided().await;
+        if let (Err(error), Some(tokens)) = (&decided, self.spent.tokens) {
+            tracing::info!(%error, tokens.prompt, tokens.completion, "a step that failed has used tokens");
+        }
+        decided
+    }
+
+    async fn decided(&mut self) -> Result<Json, BrainError> {
         loop {
-            let answer = self.ask().await?;
+            let mut answer = self.ask().await?;
+            if answer.calls.len() > MOST_CALLS {
+                tracing::info!(calls = answer.calls.len(), most = MOST_CALLS, "the calls beyond are left out");
+                answer.calls.truncate(MOST_CALLS);
+                answer.cut = false;
+            }
             if let Some(refusal) = &answer.refusal {
                 return Err(BrainError::Protocol(format!("the model refused: {}", shortened(refusal, QUOTED, "here"))));
             }
@@ -106,7 +135,7 @@ impl Step<'_> {
                 temperature: brain.settings.temperature,
                 seed: brain.settings.seed,
             };
-            match brain.client.ask(Role::Main, &draft).await {
+            match brain.client.ask(&draft, &mut self.spent.dropped[0]).await {
                 Ok(answer) => {
                     self.conversation.room = found;
                     self.count(&answer, &fitted);
@@ -160,7 +189,8 @@ impl Step<'_> {
             return Err(BrainError::Protocol(format!("the model's answer {what}, also when it was asked again")));
         }
         // Some templates want the roles to alternate, and none wants an empty message.
-        let content = if answer.content.is_empty() { EMPTY } else { &answer.content }.to_owned();
+        let content = if answer.content.is_empty() { EMPTY } else { &answer.content };
+        let content = shortened(content, SEEN_AGAIN, "here");
         self.conversation.messages.push(Message::Assistant { content, calls: Vec::new() });
         self.tell(told.to_owned());
         Ok(())
@@ -174,22 +204,38 @@ impl Step<'_> {
     /// The answer as it goes on record: every call with an id, a tool that there is, and arguments without nulls.
     fn proposal(&mut self, answer: &Answer) -> Assistant {
         let last = answer.calls.len().saturating_sub(1);
+        let steps = self.steps_left();
         let tool_calls = answer.calls.iter().enumerate().map(|(at, asked)| {
             let cut_off = answer.cut && at == last && at > 0 && asked.arguments.is_err();
-            self.call(asked, cut_off)
+            let not_done = if at > 0 && at >= steps {
+                Some("the task has no steps left for it: end it with your next answer")
+            } else {
+                cut_off.then_some("the answer was cut off within this call")
+            };
+            self.call(asked, not_done)
         });
         let tool_calls = tool_calls.collect();
         Assistant { content: answer.content.clone(), tool_calls }
     }
 
-    fn call(&mut self, asked: &Asked, cut_off: bool) -> Call {
+    /// How many calls the task still has steps for, if the last step is kept for the answer that ends it.
+    fn steps_left(&self) -> usize {
+        let steps = Fields::of(self.task.as_str()).and_then(|task| task.count("max_iterations"));
+        let left = steps.map(|steps| steps.saturating_sub(self.iteration.into()));
+        left.and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX)
+    }
+
+    fn call(&mut self, asked: &Asked, not_done: Option<&str>) -> Call {
         let tools = &self.brain.tools;
         let name = tools.meant(&asked.name);
         let arguments = match &asked.arguments {
-            Ok(arguments) => arguments::without_nulls(arguments, tools.optional(&name)),
+            Ok(arguments) => {
+                let typed = asked.untyped.then(|| tools.typed(&name, arguments));
+                arguments::without_nulls(typed.as_ref().unwrap_or(arguments), tools.optional(&name))
+            }
             Err(malformed) => Json::of(&malformed.text),
         };
-        let not_done = cut_off.then(|| "the answer was cut off within this call".to_owned());
+        let not_done = not_done.map(str::to_owned);
         Call { id: self.conversation.id(asked.id.as_deref()), name, arguments, not_done }
     }
 
@@ -240,7 +286,7 @@ impl Step<'_> {
         Ok(true)
     }
 
-    async fn review(&self, critic: &str, proposal: &Assistant) -> Result<Answer, BrainError> {
+    async fn review(&mut self, critic: &str, proposal: &Assistant) -> Result<Answer, BrainError> {
         let brain = self.brain;
         let mut refused = String::new();
         for less in LESS {
@@ -253,7 +299,7 @@ impl Step<'_> {
                 temperature: brain.settings.temperature,
                 seed: brain.settings.seed,
             };
-            match brain.client.ask(Role::Critic, &draft).await {
+            match brain.client.ask(&draft, &mut self.spent.dropped[1]).await {
                 Ok(answer) => return Ok(answer),
                 Err(AskError::Brain(error)) => return Err(error),
                 Err(AskError::TooLong(message)) => refused = message,

@@ -1,9 +1,9 @@
 //! How a conversation is made to fit the model's context: old results are shortened first, then what old edits wrote, and
 //! at the very end the last results. It is said so where something is missing.
 
-use super::fields::{Fields, object, quoted, string};
 use super::message::{Called, Message, shortened};
 use super::record::Context;
+use crate::brain::fields::{Fields, object, quoted, string};
 
 /// What a token is worth before a server has counted any: code and JSON come to three to four bytes.
 const BYTES_PER_TOKEN: f64 = 3.5;
@@ -104,13 +104,14 @@ pub(super) fn fit(messages: &[Message], around: usize, room: Option<usize>) -> F
     fitted
 }
 
-/// A message with so many characters of each long text in it: a result, or what an edit was to write.
+/// A message with so many characters of each long text in it: a result, the model's words, or what an edit was to write.
 fn shorter(message: &Message, keep: usize) -> Message {
     match message {
         Message::Tool { id, content } => Message::Tool { id: id.clone(), content: shortened(content, keep, WHY) },
         Message::Assistant { content, calls } => {
             let call = |call: &Called| Called { arguments: shorter_arguments(&call.arguments, keep), ..call.clone() };
-            Message::Assistant { content: content.clone(), calls: calls.iter().map(call).collect() }
+            let content = shortened(content, keep, WHY);
+            Message::Assistant { content, calls: calls.iter().map(call).collect() }
         }
         other => other.clone(),
     }
@@ -171,6 +172,16 @@ mod tests {
                 .contains("4000 characters left out")
         );
         assert!(calls[0].arguments.starts_with(r#"{"n":1.0,"#));
+    }
+
+    #[test]
+    fn long_words_beside_a_call_are_shortened_too() {
+        let call = Called { id: "c".into(), name: "edit_file".into(), arguments: "{}".into() };
+        let wordy = Message::Assistant { content: "x".repeat(100_000), calls: vec![call] };
+        let messages = [vec![wordy], conversation(2), vec![Message::Assistant { content: "y".into(), calls: vec![] }]];
+        let fitted = fit(&messages.concat(), 0, Some(12_000));
+        assert!(fitted.bytes < 12_000, "{}", fitted.bytes);
+        assert_eq!(fitted.shortened, 1);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::fields::quoted;
+use crate::brain::fields::quoted;
 
 /// One message of a conversation. A `content` is text at all times: some servers take neither null nor a list.
 #[derive(Clone, Debug, PartialEq, Eq)]

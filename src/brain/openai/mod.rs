@@ -4,13 +4,13 @@
 //!  step ─► conversation  rebuilt from the task's history: prompt, message, record
 //!            │             └─ the model's last answer has another call? that is the reply
 //!            └► decide ─► fit ─► client ─► request ─► POST …/chat/completions
-//!                 │                └─ answer (arguments, words), problem, all through fields
+//!                 │                └─ answer (arguments, words, tags), problem, all through brain/fields
 //!                 └─► critic ─► proposal: an edit as a diff
-//!  toolset: the tools' schemas as servers want them
+//!  toolset: the tools' schemas as servers want them    given_up: what a model does not take    secret: no key in errors
 //! ```
 //!
 //! It keeps no state of a task: whatever it needs again stands in its replies, and those are on record. Any worker can
-//! go on with any task. What a server turned out not to take (strict schemas, a seed) is remembered, to save requests.
+//! go on with any task. What a server says a model does not take (strict schemas, a seed) is remembered, to save requests.
 //!
 //! The client is written out and not taken from a crate: the servers that matter here differ from the specification in
 //! ways that typed clients refuse (`content` as a list, `arguments` as an object, an error with status 200).
@@ -23,14 +23,15 @@ mod client;
 mod conversation;
 mod critic;
 mod decide;
-mod fields;
 mod fit;
+mod given_up;
 mod message;
 mod problem;
 mod prompt;
 mod proposal;
 mod record;
 mod request;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod toolset;
@@ -119,6 +120,7 @@ impl OpenAiBrain {
             critic: critic.map(String::as_str),
             conversation,
             task: &request.task,
+            iteration: request.iteration,
             files: critic.map(|_| Files::seen(history, &request.payload)).unwrap_or_default(),
             spent: Spent::default(),
         };

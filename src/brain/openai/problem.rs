@@ -1,7 +1,8 @@
 //! What a server says when it does not answer: error bodies of all styles, and what kind of trouble they tell of.
 
-use super::fields::{Fields, list, string};
 use super::words;
+use crate::brain::fields::{Fields, list, string};
+use crate::brain::retry::may_pass;
 
 /// The longest message that is passed on; servers have been seen to send the whole prompt back.
 const LONGEST: usize = 500;
@@ -11,7 +12,7 @@ const LONGEST: usize = 500;
 pub(super) struct Problem {
     /// The HTTP status, or the one that stands in the body of a 200.
     pub(super) status: u16,
-    /// In the server's words.
+    /// In the server's words, all of them: whoever passes them on cuts them, and the key out before.
     pub(super) message: String,
     /// Its `code` and `type`, in lower case.
     pub(super) code: String,
@@ -56,7 +57,7 @@ impl Problem {
     pub(super) fn read(status: u16, body: &str) -> Self {
         let fields = Fields::of(body);
         let found = fields.as_ref().and_then(|fields| Self::within(status, fields));
-        found.unwrap_or_else(|| Self { status, message: brief(body.trim()), code: String::new() })
+        found.unwrap_or_else(|| Self { status, message: body.trim().to_owned(), code: String::new() })
     }
 
     /// The error that an object tells of, if it does.
@@ -73,7 +74,7 @@ impl Problem {
         let told = inner.is_some() || message.is_some();
         told.then(|| Self {
             status: number.filter(|_| status == 200).and_then(http_status).unwrap_or(status),
-            message: brief(&message.unwrap_or_else(|| fields.get("error").unwrap_or_default().to_owned())),
+            message: message.unwrap_or_else(|| fields.get("error").unwrap_or_default().to_owned()),
             code: words.join(" "),
         })
     }
@@ -85,9 +86,8 @@ impl Problem {
 
     /// Whether the same question may be answered later.
     pub(super) fn is_passing(&self) -> bool {
-        let status = matches!(self.status, 408 | 425 | 429 | 500..);
         let code = self.status == 200 && PASSING.iter().any(|code| self.code.contains(code));
-        (status || code) && !NO_CREDIT.iter().any(|words| self.says(words)) && !self.is_context()
+        (may_pass(self.status) || code) && !NO_CREDIT.iter().any(|words| self.says(words)) && !self.is_context()
     }
 
     /// Whether words stand in the message or the code, however they are spelt.
@@ -132,7 +132,8 @@ fn http_status(number: f64) -> Option<u16> {
     (400.0..600.0).contains(&number).then_some(number as u16)
 }
 
-fn brief(text: &str) -> String {
+/// A message as it is passed on.
+pub(super) fn brief(text: &str) -> String {
     text.chars().take(LONGEST).collect()
 }
 
@@ -168,7 +169,8 @@ mod tests {
     #[test]
     fn trouble_is_told_apart() {
         let passing = |status, body| Problem::read(status, body).is_passing();
-        assert!(passing(429, "slow down") && passing(503, "") && passing(408, ""));
+        // By the status alone it is as for every other brain.
+        assert!((201..1000).all(|status| passing(status, "slow down") == may_pass(status)));
         assert!(!passing(429, r#"{"error":{"message":"m","code":"insufficient_quota"}}"#));
         assert!(!passing(400, "") && !passing(401, ""));
         for body in [

@@ -1,8 +1,8 @@
 //! What a model is told at the beginning: who it is, and the task.
 
-use super::fields::{Fields, object};
 use super::message::Message;
 use super::toolset::Toolset;
+use crate::brain::fields::{Fields, object};
 use crate::domain::Json;
 
 /// Fields of a task that the service has a use for; the model is told of the others.

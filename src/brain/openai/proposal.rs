@@ -5,19 +5,35 @@ use std::time::Duration;
 
 use similar::TextDiff;
 
-use super::fields::{Fields, string};
 use super::record::Assistant;
+use crate::brain::fields::{Fields, string};
 use crate::domain::{Exchange, Json};
 
 /// After this the search for the shortest diff stops at a longer one, which is as true.
 const EFFORT: Duration = Duration::from_millis(100);
 
+/// The tools that matter to what is known of a file.
+const READ: &str = "read_file";
+const EDIT: &str = "edit_file";
+const COMMAND: &str = "run_command";
+
 /// Lines around a change.
 const CONTEXT: usize = 3;
 
+/// Stands above a diff against a text that may no longer be the file's.
+const STALE: &str = "(against the file as it was last read; commands have run since and may have changed it)\n";
+
 /// What the history tells of the files: the text of those that were read or written as a whole, as last seen.
-#[derive(Debug, Default)]
-pub(super) struct Files(HashMap<String, String>);
+#[derive(Clone, Debug, Default)]
+pub(super) struct Files(HashMap<String, Seen>);
+
+/// A file as it was last seen.
+#[derive(Clone, Debug)]
+struct Seen {
+    text: String,
+    /// A command has run since.
+    is_stale: bool,
+}
 
 impl Files {
     /// From what the tools were asked, and what they answered.
@@ -26,43 +42,49 @@ impl Files {
         for told in history.iter().map(|exchange| &exchange.agent_input).chain([payload]) {
             let fields = Fields::of(told.as_str()).unwrap_or_default();
             let result = fields.object("result").unwrap_or_default();
-            if let (Some("success"), Some(arguments)) = (result.string("status").as_deref(), fields.object("arguments"))
-            {
-                files.note(&fields.string("name").unwrap_or_default(), &arguments, &result);
+            let name = fields.string("name").unwrap_or_default();
+            // A command that failed may have changed files, too.
+            let counts = name == COMMAND || result.string("status").as_deref() == Some("success");
+            if let Some(arguments) = fields.object("arguments").filter(|_| counts) {
+                files.note(&name, &arguments, &result);
             }
         }
         files
     }
 
     fn note(&mut self, tool: &str, arguments: &Fields<'_>, result: &Fields<'_>) {
+        if tool == COMMAND {
+            self.0.values_mut().for_each(|seen| seen.is_stale = true);
+        }
         let Some(path) = path(arguments) else { return };
-        let text = match tool {
-            "read_file" => {
+        let seen = match tool {
+            READ => {
                 let whole = arguments.count("start").unwrap_or(0) == 0 && result.get("next_start").is_none();
                 // A part of a file says nothing against what is known of it.
                 if !whole {
                     return;
                 }
-                result.string("content")
+                result.string("content").map(|text| Seen { text, is_stale: false })
             }
-            "edit_file" => self.edited(&path, arguments),
+            EDIT => self.edited(&path, arguments),
             _ => return,
         };
-        match text {
-            Some(text) => self.0.insert(path, text),
+        match seen {
+            Some(seen) => self.0.insert(path, seen),
             None => self.0.remove(&path),
         };
     }
 
     /// The text of a file after an edit, where it can be known.
-    fn edited(&self, path: &str, arguments: &Fields<'_>) -> Option<String> {
+    fn edited(&self, path: &str, arguments: &Fields<'_>) -> Option<Seen> {
         let new = arguments.string("new_content")?;
         let insert = arguments.number("insert_after_line").filter(|line| *line >= 0.0);
         let replace = arguments.list("replace_lines");
         if insert.is_none() && replace.is_empty() {
-            return Some(new);
+            return Some(Seen { text: new, is_stale: false });
         }
-        let mut lines: Vec<&str> = self.0.get(path)?.split_inclusive('\n').collect();
+        let Seen { text, is_stale } = self.0.get(path)?;
+        let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
         let line = |number: Option<usize>| number.map(|number| number.min(lines.len()));
         let (from, to) = if let [first, last] = &replace[..] {
             (line(first.parse().ok())?, line(last.parse::<usize>().ok().map(|last| last.saturating_add(1)))?)
@@ -74,7 +96,7 @@ impl Files {
         let end = if new.is_empty() || new.ends_with('\n') { "" } else { "\n" };
         let new = new + end;
         lines.splice(from..to.max(from), [new.as_str()]);
-        Some(lines.concat())
+        Some(Seen { text: lines.concat(), is_stale: *is_stale })
     }
 }
 
@@ -84,7 +106,16 @@ pub(super) fn told(proposal: &Assistant, files: &Files) -> String {
         return format!("End the task, with this summary:\n{}", proposal.content);
     }
     let calls = proposal.tool_calls.iter().filter(|call| call.not_done.is_none());
-    let calls: Vec<String> = calls.map(|call| action(&call.name, &call.arguments, files)).collect();
+    // The calls are done one after the other: each finds what those before it leave.
+    let mut files = files.clone();
+    let calls = calls.map(|call| {
+        let text = action(&call.name, &call.arguments, &files);
+        if call.name != READ {
+            files.note(&call.name, &Fields::of(call.arguments.as_str()).unwrap_or_default(), &Fields::default());
+        }
+        text
+    });
+    let calls: Vec<String> = calls.collect();
     let words = if proposal.content.is_empty() { String::new() } else { format!("{}\n\n", proposal.content) };
     format!("{words}{}", calls.join("\n\n"))
 }
@@ -92,7 +123,7 @@ pub(super) fn told(proposal: &Assistant, files: &Files) -> String {
 fn action(name: &str, arguments: &Json, files: &Files) -> String {
     let fields = Fields::of(arguments.as_str()).unwrap_or_default();
     match (name, path(&fields)) {
-        ("edit_file", Some(path)) => format!("Call edit_file on {path}:\n{}", edit(&path, &fields, files)),
+        (EDIT, Some(path)) => format!("Call edit_file on {path}:\n{}", edit(&path, &fields, files)),
         _ => format!("Call {name} with {arguments}"),
     }
 }
@@ -102,10 +133,11 @@ fn edit(path: &str, arguments: &Fields<'_>, files: &Files) -> String {
         return arguments.string("diff_patch").unwrap_or_else(|| "(neither new_content nor diff_patch)".to_owned());
     };
     if let (Some(old), Some(after)) = (files.0.get(path), files.edited(path, arguments)) {
-        let diff = TextDiff::configure().timeout(EFFORT).diff_lines(old.as_str(), after.as_str());
+        let diff = TextDiff::configure().timeout(EFFORT).diff_lines(old.text.as_str(), after.text.as_str());
         let (before, behind) = (format!("a/{path}"), format!("b/{path}"));
         let text = diff.unified_diff().context_radius(CONTEXT).header(&before, &behind).to_string();
-        return if text.is_empty() { "(it would change nothing)".to_owned() } else { text };
+        let text = if text.is_empty() { "(it would change nothing)".to_owned() } else { text };
+        return format!("{}{text}", if old.is_stale { STALE } else { "" });
     }
     let place = match (arguments.get("insert_after_line").filter(|line| *line != "-1"), arguments.get("replace_lines"))
     {
@@ -141,11 +173,11 @@ mod tests {
         action("edit_file", &json(arguments), files)
     }
 
-    const READ: &str = r#"{"event":"tool_result","name":"read_file","arguments":{"file_path":"./a"},"result":{"status":"success","content":"one\ntwo\n","next_start":null}}"#;
+    const HAS_READ: &str = r#"{"event":"tool_result","name":"read_file","arguments":{"file_path":"./a"},"result":{"status":"success","content":"one\ntwo\n","next_start":null}}"#;
 
     #[test]
     fn an_edit_is_shown_as_a_diff_against_what_was_read() {
-        let files = seen(&[READ]);
+        let files = seen(&[HAS_READ]);
         let whole = shown(r#"{"file_path":"a","new_content":"one\n2\n"}"#, &files);
         assert_eq!(whole, "Call edit_file on a:\n--- a/a\n+++ b/a\n@@ -1,2 +1,2 @@\n one\n-two\n+2\n");
         let inserted = shown(r#"{"file_path":"a","new_content":"x","insert_after_line":0}"#, &files);
@@ -164,15 +196,50 @@ mod tests {
                 r#"{{"event":"tool_result","name":"edit_file","arguments":{arguments},"result":{{"status":"success"}}}}"#
             )
         };
-        let files = seen(&[READ, &edit(r#"{"file_path":"a","new_content":"1\n","replace_lines":[0,0]}"#)]);
+        let files = seen(&[HAS_READ, &edit(r#"{"file_path":"a","new_content":"1\n","replace_lines":[0,0]}"#)]);
         let diff = shown(r#"{"file_path":"a","new_content":"1\n"}"#, &files);
         assert!(diff.ends_with(" 1\n-two\n"), "{diff}");
         // A patch leaves a text that is not worked out here.
-        let files = seen(&[READ, &edit(r#"{"file_path":"a","diff_patch":"@@ -1 +1 @@"}"#)]);
+        let files = seen(&[HAS_READ, &edit(r#"{"file_path":"a","diff_patch":"@@ -1 +1 @@"}"#)]);
         let unknown = shown(r#"{"file_path":"a","new_content":"x\ny"}"#, &files);
         assert!(unknown.ends_with("is not known here:\n+x\n+y"), "{unknown}");
         let inserted = shown(r#"{"file_path":"b","new_content":"x","insert_after_line":3}"#, &files);
         assert!(inserted.contains("after line 3"), "{inserted}");
+    }
+
+    #[test]
+    fn after_a_command_a_diff_says_that_the_file_may_differ_until_it_is_read_again() {
+        let command = r#"{"event":"tool_result","name":"run_command","arguments":{"command":"make"},"result":{"status":"failure"}}"#;
+        let insert = r#"{"file_path":"a","new_content":"x","insert_after_line":0}"#;
+        let edit = shown(insert, &seen(&[HAS_READ, command]));
+        assert!(edit.starts_with("Call edit_file on a:\n(against the file as it was last read; commands"), "{edit}");
+        assert!(edit.ends_with(" one\n+x\n two\n"), "{edit}");
+        let written = r#"{"event":"tool_result","name":"edit_file","arguments":{"file_path":"a","new_content":"one\n"},"result":{"status":"success"}}"#;
+        for anew in [HAS_READ, written] {
+            let edit = shown(insert, &seen(&[HAS_READ, command, anew]));
+            assert!(!edit.contains("last read"), "{edit}");
+        }
+    }
+
+    #[test]
+    fn each_call_of_an_answer_is_shown_against_what_those_before_it_leave() {
+        let call = |name: &str, arguments: &str| Call {
+            id: "1".into(),
+            name: name.into(),
+            arguments: json(arguments),
+            not_done: None,
+        };
+        let calls = vec![
+            call("edit_file", r#"{"file_path":"a","new_content":"1\n","replace_lines":[0,0]}"#),
+            call("read_file", r#"{"file_path":"a"}"#),
+            call("edit_file", r#"{"file_path":"a","new_content":"2\n","replace_lines":[1,1]}"#),
+            call("run_command", r#"{"command":"make"}"#),
+            call("edit_file", r#"{"file_path":"a","new_content":"3\n","insert_after_line":1}"#),
+        ];
+        let text = told(&Assistant { content: String::new(), tool_calls: calls }, &seen(&[HAS_READ]));
+        assert!(text.contains(" 1\n-two\n+2\n"), "{text}");
+        assert!(text.contains("commands have run since"), "{text}");
+        assert!(text.ends_with(" 1\n 2\n+3\n"), "{text}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::answer::Tokens;
-use super::fields::Fields;
+use crate::brain::fields::Fields;
 use crate::domain::Json;
 
 /// A reply, as it goes on record.

@@ -114,12 +114,6 @@ impl Draft<'_> {
         })
     }
 
-    /// What to give up after a complaint: what it names; else all that is optional, once; else nothing.
-    pub(super) fn blamed(&self, problem: &Problem, without: Features) -> Option<Features> {
-        let left = self.left(without);
-        self.named(problem, without).or((left != Features::default()).then_some(left))
-    }
-
     /// What a complaint names, of that which is used.
     pub(super) fn named(&self, problem: &Problem, without: Features) -> Option<Features> {
         let left = self.left(without);
@@ -130,7 +124,7 @@ impl Draft<'_> {
     }
 
     /// The optional fields that are used and not given up.
-    fn left(&self, without: Features) -> Features {
+    pub(super) fn left(&self, without: Features) -> Features {
         let used = [
             (self.tools.is_some(), STRICT.and(CHOICE)),
             (self.schema.is_some(), SCHEMA),
@@ -165,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_names_is_given_up_first_and_then_all_at_once() {
+    fn what_a_server_names_is_told_from_what_is_left() {
         let tools = Toolset::new(&Json::parse("[]").unwrap());
         let messages = [Message::System("be".into()), Message::User("do".into())];
         let draft = Draft {
@@ -177,14 +171,15 @@ mod tests {
             seed: None,
         };
         let none = Features::default();
-        let blamed = |message, without| draft.blamed(&complaint(message), without);
-        assert_eq!(blamed("unknown field `strict`", none), Some(STRICT));
-        assert_eq!(blamed("unknown field `strict`", STRICT), Some(TEMPERATURE.and(CHOICE)));
-        assert_eq!(blamed("Unsupported value: 'temperature'", none), Some(TEMPERATURE));
+        let named = |message, without| draft.named(&complaint(message), without);
+        assert_eq!(named("unknown field `strict`", none), Some(STRICT));
+        assert_eq!(named("unknown field `strict`", STRICT), None);
+        assert_eq!(named("Unsupported value: 'temperature'", none), Some(TEMPERATURE));
         // What is not in the request is not at fault.
-        assert_eq!(blamed("seed", none), Some(STRICT.and(TEMPERATURE).and(CHOICE)));
-        assert_eq!(blamed("System role not supported", none), Some(SYSTEM));
-        assert_eq!(blamed("no", STRICT.and(TEMPERATURE).and(CHOICE)), None);
+        assert_eq!(named("seed", none), None);
+        assert_eq!(named("System role not supported", none), Some(SYSTEM));
+        assert_eq!(draft.left(none), STRICT.and(TEMPERATURE).and(CHOICE));
+        assert_eq!(draft.left(STRICT.and(TEMPERATURE).and(CHOICE)), none);
         assert_eq!(STRICT.and(SYSTEM).names(), "strict, system role");
     }
 

@@ -3,7 +3,9 @@
 //! `strict` holds a model to the schema while it writes. It wants every property required, so an optional one may be null
 //! instead, and is taken out of what the model wrote; and it knows few keywords.
 
-use super::fields::{Fields, list, object, quoted, string};
+use serde_json::value::RawValue;
+
+use crate::brain::fields::{Fields, list, object, quoted, string};
 use crate::domain::Json;
 
 /// Keywords that `strict` does not know, above all for fine-tuned models. What they say is checked by the tools.
@@ -36,6 +38,8 @@ pub(super) struct Toolset {
 struct Tool {
     name: String,
     optional: Vec<String>,
+    /// The arguments that are no text: their schemas name other types only.
+    not_text: Vec<String>,
 }
 
 impl Toolset {
@@ -54,7 +58,7 @@ impl Toolset {
             };
             plain_forms.push(function(&[("parameters", parameters)]));
             strict_forms.push(function(&[("strict", "true"), ("parameters", &strict(parameters))]));
-            tools.push(Tool { name, optional: optional(parameters) });
+            tools.push(Tool { name, optional: optional(parameters), not_text: not_text(parameters) });
         }
         let array =
             |forms: Vec<String>| Json::reread(&format!("[{}]", forms.join(","))).unwrap_or_else(|_| schemas.clone());
@@ -74,6 +78,29 @@ impl Toolset {
     /// The arguments of `name` that may be left out.
     pub(super) fn optional(&self, name: &str) -> &[String] {
         self.tools.iter().find(|tool| tool.name == name).map_or(&[], |tool| &tool.optional)
+    }
+
+    /// The arguments of `name`, all given as text, with those that are no text read as JSON. What cannot be read stays:
+    /// the tool says what is wrong with it.
+    pub(super) fn typed(&self, name: &str, arguments: &Json) -> Json {
+        let not_text = self.tools.iter().find(|tool| tool.name == name).map_or(&[][..], |tool| &tool.not_text);
+        let value = |(name, raw): &(String, &RawValue)| {
+            let text = string(raw.get()).filter(|_| not_text.contains(name))?;
+            // Some templates have Python's True, False and None.
+            let plain = match text.trim() {
+                "True" => "true",
+                "False" => "false",
+                "None" => "null",
+                other => other,
+            };
+            Json::parse(plain).ok()
+        };
+        let fields = Fields::of(arguments.as_str()).unwrap_or_default();
+        let values =
+            fields.0.iter().map(|member| value(member).map_or(member.1.get().to_owned(), |json| json.to_string()));
+        let values: Vec<String> = values.collect();
+        let members = fields.0.iter().zip(&values).map(|((name, _), value)| (name.as_str(), value.as_str()));
+        Json::parse(&object(members)).unwrap_or_else(|_| arguments.clone())
     }
 
     /// The tool that a model means: some put `functions.` before the name, or let their own marks follow. An unknown
@@ -101,6 +128,25 @@ fn optional(schema: &str) -> Vec<String> {
     let (mut names, required) = properties(&Fields::of(schema).unwrap_or_default());
     names.retain(|name| !required.contains(name));
     names
+}
+
+fn not_text(schema: &str) -> Vec<String> {
+    let fields = Fields::of(schema).unwrap_or_default();
+    let properties = fields.object("properties").unwrap_or_default();
+    let is_text = |raw: &str| {
+        let types = types(&Fields::of(raw).unwrap_or_default());
+        types.is_empty() || types.contains(&"\"string\"")
+    };
+    properties.0.into_iter().filter(|(_, raw)| !is_text(raw.get())).map(|(name, _)| name).collect()
+}
+
+/// The types that a schema names, as JSON texts.
+fn types<'a>(schema: &Fields<'a>) -> Vec<&'a str> {
+    match schema.get("type") {
+        Some(one) if one.starts_with('"') => vec![one],
+        Some(several) => list(several).unwrap_or_default(),
+        None => Vec::new(),
+    }
 }
 
 /// The schema as `strict` wants it.
@@ -140,11 +186,10 @@ fn strict(schema: &str) -> String {
 /// The schema, or null.
 fn nullable(schema: &str) -> String {
     let fields = Fields::of(schema).unwrap_or_default();
-    let types: Vec<&str> = match fields.get("type") {
-        Some(one) if one.starts_with('"') => vec![one],
-        Some(several) => list(several).unwrap_or_default(),
-        None => return format!("{{\"anyOf\":[{schema},{{\"type\":\"null\"}}]}}"),
-    };
+    let types = types(&fields);
+    if types.is_empty() {
+        return format!("{{\"anyOf\":[{schema},{{\"type\":\"null\"}}]}}");
+    }
     if types.contains(&"\"null\"") {
         return schema.to_owned();
     }
@@ -178,6 +223,14 @@ mod tests {
         assert!(!plain.contains("strict") && plain.contains("\"minLength\":1"), "{plain}");
         assert_eq!(toolset().optional("t"), ["a", "c", "d"]);
         assert!(toolset().optional("x").is_empty());
+    }
+
+    #[test]
+    fn text_is_read_as_json_only_where_the_schema_has_no_text() {
+        let typed = |text| toolset().typed("t", &Json::parse(text).unwrap()).to_string();
+        assert_eq!(typed(r#"{"b":"7","a":"7","c":" [1,2]\n","d":"7"}"#), r#"{"b":"7","a":7,"c":[1,2],"d":"7"}"#);
+        assert_eq!(typed(r#"{"a":"None","c":"one, two","x":"1"}"#), r#"{"a":null,"c":"one, two","x":"1"}"#);
+        assert_eq!(toolset().typed("x", &Json::parse(r#"{"a":"7"}"#).unwrap()).as_str(), r#"{"a":"7"}"#);
     }
 
     #[test]

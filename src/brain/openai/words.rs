@@ -1,8 +1,10 @@
 //! The words of an answer: text in parts, thoughts that are not meant for anybody, tool calls written into them.
 
-use super::fields::{Fields, list, string};
+use super::tags::{self, Tagged};
+use crate::brain::fields::{Fields, list, string};
 
-/// How models write a tool call whose server does not know the form (Hermes, Qwen).
+/// How models write a tool call whose server does not know the form (Hermes, Qwen). Inside stands an object, or what
+/// `tags` reads.
 const CALL: (&str, &str) = ("<tool_call>", "</tool_call>");
 
 /// How models think aloud.
@@ -44,26 +46,50 @@ pub(super) fn without_thoughts(text: &str) -> String {
     rest.trim().to_owned()
 }
 
-/// Takes the tool calls out of the words; each is the text between its marks. One that merely speaks of the mark stays.
-pub(super) fn calls_within(text: &str) -> (String, Vec<String>) {
-    let (open, close) = CALL;
+/// A call in the words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// The text between the marks, which should be an object.
+    Object(String),
+    Tagged(Tagged),
+}
+
+/// Takes the tool calls out of the words. One that merely speaks of a mark stays.
+pub(super) fn calls_within(text: &str) -> (String, Vec<Written>) {
     let (mut words, mut calls, mut rest) = (String::new(), Vec::new(), text);
-    while let Some(at) = rest.find(open) {
-        let inside = &rest[at + open.len()..];
-        if !inside.trim_start().starts_with('{') {
-            let past = at + open.len();
-            words.push_str(&rest[..past]);
-            rest = &rest[past..];
-            continue;
-        }
+    while let Some(at) = rest.find('<') {
         words.push_str(&rest[..at]);
-        // The last one may have no end: the model's own stop word was taken for the end of the answer.
-        let (call, behind) = inside.split_once(close).unwrap_or((inside, ""));
-        calls.push(call.trim().to_owned());
-        rest = behind;
+        rest = &rest[at..];
+        if let Some((call, behind)) = call(rest, &words) {
+            calls.push(call);
+            rest = behind;
+        } else {
+            words.push('<');
+            rest = &rest[1..];
+        }
     }
     words.push_str(rest);
     (words.trim().to_owned(), calls)
+}
+
+/// The call at the beginning of `text`, and what stands behind it.
+fn call<'a>(text: &'a str, before: &str) -> Option<(Written, &'a str)> {
+    let (open, close) = CALL;
+    let Some(inside) = text.strip_prefix(open) else {
+        // Some leave the outer mark out. In the midst of a line it is what the words are about.
+        let line = before.trim_end_matches([' ', '\t']);
+        let begins = line.is_empty() || line.ends_with('\n');
+        let (call, behind) = begins.then(|| tags::read(text)).flatten()?;
+        // Some leave only the one at the beginning out.
+        return Some((Written::Tagged(call), behind.trim_start().strip_prefix(close).unwrap_or(behind)));
+    };
+    if let Some((call, behind)) = tags::read(inside.trim_start()) {
+        return Some((Written::Tagged(call), behind.trim_start().strip_prefix(close).unwrap_or(behind)));
+    }
+    inside.trim_start().starts_with('{').then_some(())?;
+    // The last one may have no end: the model's own stop word was taken for the end of the answer.
+    let (call, behind) = inside.split_once(close).unwrap_or((inside, ""));
+    Some((Written::Object(call.trim().to_owned()), behind))
 }
 
 #[cfg(test)]
@@ -106,9 +132,35 @@ mod tests {
             calls_within("I look.\n<tool_call>\n{\"name\":\"a\"}\n</tool_call><tool_call>{\"name\":\"b\"}");
         assert_eq!(
             (words.as_str(), calls),
-            ("I look.", vec![r#"{"name":"a"}"#.to_owned(), r#"{"name":"b"}"#.to_owned()])
+            ("I look.", [r#"{"name":"a"}"#, r#"{"name":"b"}"#].map(|call| Written::Object(call.to_owned())).to_vec())
         );
         let (words, calls) = calls_within("I removed the <tool_call> mark");
         assert_eq!((words.as_str(), calls.len()), ("I removed the <tool_call> mark", 0));
+    }
+
+    #[test]
+    fn calls_in_tags_are_found_with_and_without_the_mark_around_them() {
+        let one = "<function=a>\n<parameter=k>\nv\n</parameter>\n</function>";
+        for (text, words, count) in [
+            (format!("I look.\n<tool_call>\n{one}\n</tool_call>"), "I look.", 1),
+            (format!("I look.\n\n{one}\n</tool_call>\n{one}"), "I look.", 2),
+            (one.to_owned(), "", 1),
+            (format!("<tool_call>{one}</tool_call><tool_call>{{\"name\":\"b\"}}</tool_call>"), "", 2),
+            ("I read `<function=a><parameter=k>v</parameter></function>`".to_owned(), "", 0),
+            ("a < b, <function=a> and <".to_owned(), "a < b, <function=a> and <", 0),
+        ] {
+            let (left, calls) = calls_within(&text);
+            assert_eq!((left.as_str(), calls.len()), (if count == 0 { &text } else { words }, count), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_number_of_marks_takes_more_than_a_moment() {
+        for piece in ["<tool_call>", "\n<function=a>", "<tool_call> <function=a>\n", "<", "\n<function=a></function>"] {
+            let text = piece.repeat(1_000_000 / piece.len());
+            assert!(calls_within(&text).1.len() * 10 < text.len());
+        }
+        let values = "</parameter>".repeat(80_000);
+        assert_eq!(calls_within(&format!("<function=a><parameter=a>{values}")).1.len(), 1);
     }
 }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::shortened;
+use crate::brain::fields::{Fields, object};
 use crate::domain::Json;
 
 /// The largest record, in bytes; each iteration reads as far as its line.
@@ -99,42 +100,16 @@ fn regular(dir: &Dir, name: &str) -> io::Result<File> {
     Ok(file)
 }
 
-/// The reply without its members called `usage`; every other one keeps its text.
+/// The reply without its members called `usage`; the value of every other one keeps its text.
 fn without_usage(reply: &Json) -> Result<Json, String> {
-    let members = members(reply.as_str());
-    let key = |member: &str| serde_json::Deserializer::from_str(member).into_iter::<String>().next();
-    let is_usage = |member: &&str| matches!(key(member), Some(Ok(key)) if key == "usage");
-    if !members.iter().any(is_usage) {
+    let Some(Fields(mut members)) = Fields::of(reply.as_str()) else { return Ok(reply.clone()) };
+    let count = members.len();
+    members.retain(|(name, _)| name != "usage");
+    if members.len() == count {
         return Ok(reply.clone());
     }
-    let kept: Vec<&str> = members.iter().copied().filter(|member| !is_usage(member)).collect();
-    Json::reread(&format!("{{{}}}", kept.join(","))).map_err(|error| error.to_string())
-}
-
-/// The members of an object without white space, each as its text; none of anything else.
-fn members(text: &str) -> Vec<&str> {
-    let Some(text) = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) else { return Vec::new() };
-    let (mut members, mut from, mut depth, mut in_string, mut escaped) = (Vec::new(), 0, 0, false, false);
-    for (at, byte) in text.bytes().enumerate() {
-        if in_string {
-            (escaped, in_string) = (byte == b'\\' && !escaped, byte != b'"' || escaped);
-            continue;
-        }
-        match byte {
-            b'"' => in_string = true,
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth -= 1,
-            b',' if depth == 0 => {
-                members.push(&text[from..at]);
-                from = at + 1;
-            }
-            _ => {}
-        }
-    }
-    if !text.is_empty() {
-        members.push(&text[from..]);
-    }
-    members
+    let kept = members.iter().map(|(name, raw)| (name.as_str(), raw.get()));
+    Json::reread(&object(kept)).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! JSON objects read field by field, so that one odd field does not spoil the rest.
 //!
-//! Servers that call themselves compatible differ in types, nulls and what they leave out. Nothing here fails: what is not
-//! there, or is of another type, is `None`. Values are kept as text: numbers and the order of keys are the model's.
+//! Whoever writes them differs in types, nulls and what is left out. Nothing here fails: what is not
+//! there, or is of another type, is `None`. Values are kept as text: numbers and the order of keys are the writer's.
 
 use std::fmt::{self, Write};
 
