@@ -53,6 +53,7 @@ impl GrpcBrain {
     /// A brain at `url`, which has no path. To be called within a runtime.
     pub fn new(url: Url, settings: AskSettings) -> Result<Self, SetupError> {
         let address = Address::new(url, "")?;
+        let settings = settings.or(address.password.clone());
         let connector = Arc::new(Connector::new(&address.uri, &Matcher::from_env(), Speaks::Http2)?);
         let client = |endpoint: Endpoint| {
             let connector = Arc::clone(&connector);
@@ -64,7 +65,7 @@ impl GrpcBrain {
         };
         let endpoint = Endpoint::from(address.uri.clone());
         let pinging = endpoint.clone().http2_keep_alive_interval(PING).keep_alive_timeout(DEAD.saturating_sub(PING));
-        let key = settings.key.as_ref().or(address.password.as_ref()).map(authorization);
+        let key = settings.key.as_ref().map(authorization);
         Ok(Self {
             watchful: client(pinging.keep_alive_while_idle(true)),
             calm: client(endpoint),
@@ -126,7 +127,10 @@ impl GrpcBrain {
             return self.settings.too_long(status.message());
         }
         match cause.map(retry::by_error) {
-            Some(TryError::Again { message, .. }) => TryError::again(format!("{}: {message}", status.message())),
+            // What a peer said as it hung up is among the causes.
+            Some(TryError::Again { message, .. }) => {
+                TryError::again(self.settings.excerpt(&format!("{}: {message}", status.message())))
+            }
             Some(error) => error,
             None => {
                 let said = self.settings.excerpt(status.message());

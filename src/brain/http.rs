@@ -49,11 +49,10 @@ impl HttpBrain {
 
     fn behind(proxies: &Matcher, url: Url, settings: AskSettings, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
         let address = Address::new(url, "/step")?;
+        let settings = settings.or(address.password.clone());
         let connector = Connector::new(&address.uri, proxies, Speaks::Http1)?;
         let proxy = connector.proxy_authorization.as_ref();
-        // The key goes before a password: two of these headers would be none.
-        let keys =
-            [("authorization", settings.key.as_ref().or(address.password.as_ref())), ("proxy-authorization", proxy)];
+        let keys = [("authorization", settings.key.as_ref()), ("proxy-authorization", proxy)];
         let whole = address.uri.to_string();
         let target = if connector.forwarded { &whole } else { address.path() };
         let form = Form::new(target, &address.host, &keys);

@@ -119,6 +119,13 @@ pub struct AskSettings {
     pub max_reply_bytes: usize,
 }
 
+impl AskSettings {
+    /// With what stands before the host in the URL as the key, if there is none: two would be none.
+    fn or(self, password: Option<HeaderValue>) -> Self {
+        Self { key: self.key.or(password), ..self }
+    }
+}
+
 /// Why a brain can never be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {

@@ -22,7 +22,7 @@ impl AskSettings {
 
     /// The beginning of an answer, for a message.
     pub(super) fn excerpt(&self, text: &str) -> String {
-        excerpt(&secret::hidden(text, self.key.as_ref()))
+        excerpt(&secret::untold(text, self.key.as_ref()))
     }
 }
 
@@ -41,15 +41,19 @@ mod tests {
 
     #[test]
     fn a_key_that_comes_back_is_in_no_reply_and_no_message() {
-        let asked = settings("Bearer sk-0123456789");
-        let echo = r#"{"event":"finish","headers":"Bearer sk-0123456789"}"#;
+        let asked = settings("Bearer sk-0123456789abcdefgh");
+        let echo = r#"{"event":"finish","headers":"Bearer sk-0123456789abcdefgh"}"#;
         let reply = asked.reply(echo).unwrap();
         assert_eq!(reply.as_str(), r#"{"event":"finish","headers":"Bearer [OPENAI_API_KEY]"}"#);
         // Also where the message ends within it.
-        let cut = format!("{}sk-0123456789", "x".repeat(195));
+        let cut = format!("{}sk-0123456789abcdefgh", "x".repeat(195));
         assert_eq!(asked.excerpt(&cut), format!("{}[OPEN", "x".repeat(195)));
         let TryError::Final(error) = asked.reply(&format!("{cut}{cut}")).unwrap_err() else { panic!() };
         assert!(!error.to_string().contains("sk-"), "{error}");
+        // A placeholder may stand in a file.
+        let dummy = r#"{"api_key":"not-needed"}"#;
+        assert_eq!(settings("Bearer not-needed").reply(dummy).unwrap().as_str(), dummy);
+        assert_eq!(settings("Bearer not-needed").excerpt("not-needed"), "[OPENAI_API_KEY]");
         assert_eq!(settings("Bearer k").reply(r#"{"k":"k"}"#).unwrap().as_str(), r#"{"k":"k"}"#);
     }
 }

@@ -16,7 +16,7 @@ use hyper::header::HeaderValue;
 use tonic::Code;
 
 use super::BrainError;
-use crate::domain::{Clock, Timestamp};
+use crate::domain::{Clock, Timestamp, one_line};
 
 /// The first pause is at most this long, each further one at most twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -121,6 +121,7 @@ pub(super) async fn retry<T, F: Future<Output = Result<T, TryError>>>(
         // What is asked for is the least: whoever was told the same moment must not come back in it together, and one that
         // asks for no pause at all gets the usual one.
         let pause = after.unwrap_or_default().min(LONGEST_RETRY_AFTER) + backoff(tried, fastrand::f64());
+        let message = one_line(&message);
         tracing::info!(brain = name, %message, tried, ?pause, "the brain is asked again");
         tokio::time::sleep(pause).await;
     }

@@ -5,8 +5,12 @@ use std::borrow::Cow;
 
 use axum::http::HeaderValue;
 
-/// A key that is shorter is no secret, and could be a word of any reply.
-const SECRET: usize = 8;
+/// A key that is shorter is left in a reply: it may be a placeholder (`not-needed`) that stands in a file by right, and a
+/// reply is data. Keys that are given out have twice as many characters.
+const SECRET: usize = 20;
+
+/// In messages for people a shorter one is hidden, too; less could be a part of any word.
+const TOLD: usize = 6;
 
 /// What stands in its place.
 const INSTEAD: &str = "[OPENAI_API_KEY]";
@@ -14,11 +18,20 @@ const INSTEAD: &str = "[OPENAI_API_KEY]";
 /// So many backslashes stand before an escaped letter at most: JSON within JSON within JSON has seven.
 const BACKSLASHES: usize = 7;
 
-/// `text` without the token of the header `key`.
+/// A reply's text without the token of the header `key`.
 pub(super) fn hidden<'a>(text: &'a str, key: Option<&HeaderValue>) -> Cow<'a, str> {
+    at_least(SECRET, text, key)
+}
+
+/// The same of a text for people.
+pub(super) fn untold<'a>(text: &'a str, key: Option<&HeaderValue>) -> Cow<'a, str> {
+    at_least(TOLD, text, key)
+}
+
+fn at_least<'a>(length: usize, text: &'a str, key: Option<&HeaderValue>) -> Cow<'a, str> {
     let key = key.map_or(&b""[..], HeaderValue::as_bytes);
-    let token = key.strip_prefix(b"Bearer ").unwrap_or(key);
-    if token.len() < SECRET { text.into() } else { without(text, token) }
+    let token = key.strip_prefix(b"Bearer ").or(key.strip_prefix(b"Basic ")).unwrap_or(key);
+    if token.len() < length { text.into() } else { without(text, token) }
 }
 
 /// `text` without `key`, which may stand there plain, escaped as in JSON (also in JSON within JSON) or percent-encoded.

@@ -20,10 +20,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
-use hyper::header::{AUTHORIZATION, HeaderValue, RETRY_AFTER};
+use hyper::header::{AUTHORIZATION, RETRY_AFTER};
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioIo;
 use reqwest::Url;
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -54,7 +55,6 @@ type Dialling = BoxFuture<'static, Result<Arc<Link>, TryError>>;
 struct Dialer {
     connector: Connector,
     address: Address,
-    key: Option<HeaderValue>,
     limit: Duration,
     settings: AskSettings,
     clock: Arc<dyn Clock>,
@@ -65,9 +65,9 @@ impl WsBrain {
     /// A brain at `url`; `/step` is added to its path.
     pub fn new(url: Url, settings: AskSettings, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
         let address = Address::new(url, "/step")?;
+        let settings = settings.or(address.password.clone());
         let dialer = Dialer {
             connector: Connector::new(&address.uri, &Matcher::from_env(), Speaks::Upgraded)?,
-            key: settings.key.clone().or_else(|| address.password.clone()),
             address,
             limit: settings.timeout.min(DIAL),
             settings: settings.clone(),
@@ -78,6 +78,7 @@ impl WsBrain {
     }
 
     async fn attempt(&self, request: &StepRequest) -> Result<Json, TryError> {
+        let started = Instant::now();
         let asking = async {
             let (key, question) = ((request.task_id.clone(), request.iteration), frame::question(request));
             let mut link = self.link().await?;
@@ -88,7 +89,20 @@ impl WsBrain {
             }
             link.ask(key, question).await
         };
-        tokio::time::timeout(self.settings.timeout, asking).await.unwrap_or_else(|_| Err(retry::timed_out()))
+        let answered = tokio::time::timeout(self.settings.timeout, asking).await;
+        answered.unwrap_or_else(|_| {
+            self.leave(started);
+            Err(retry::timed_out())
+        })
+    }
+
+    /// Leaves a connection on which no answer has come since `began`, to those who wait on it: a brain may have come to a
+    /// stop on it, and still answer pings.
+    fn leave(&self, began: Instant) {
+        let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(link.as_ref().and_then(Shared::peek), Some(Ok(link)) if !link.has_answered_since(began)) {
+            *link = None;
+        }
     }
 
     /// The connection. Whoever comes while it is being made waits for the same one.
@@ -128,7 +142,7 @@ impl Dialer {
         // The library takes no URI that does not begin with ws or wss.
         let uri = self.address.uri.to_string().replacen("http", "ws", 1);
         let mut request = uri.into_client_request().map_err(|error| self.refused(error))?;
-        if let Some(key) = &self.key {
+        if let Some(key) = &self.settings.key {
             request.headers_mut().insert(AUTHORIZATION, key.clone());
         }
         let limit = Some(link::longest_frame(self.settings.max_reply_bytes));

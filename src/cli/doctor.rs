@@ -8,7 +8,7 @@ use super::{Exit, print_line};
 use crate::app;
 use crate::brain::checkup::{Checkup, Finding, Level, Peer, address};
 use crate::config::{BrainUrl, Config};
-use crate::domain::{SystemClock, TaskId};
+use crate::domain::{SystemClock, TaskId, one_line};
 use crate::sandbox::{Mode, Requirement};
 
 /// The longest that a step of the check may take: somebody is waiting.
@@ -116,7 +116,8 @@ fn print(findings: &[Finding]) -> anyhow::Result<bool> {
             Level::Note => "note",
             Level::Fail => "FAIL",
         };
-        print_line(&format!("  {level:<7}  {finding}"))?;
+        // Most of them quote the brain.
+        print_line(&format!("  {level:<7}  {}", one_line(&finding.to_string())))?;
     }
     Ok(findings.iter().all(|finding| finding.level() != Level::Fail))
 }

@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::domain::one_line;
+
 /// What a line of the record says, in short; `None` for what is no line of a record.
 pub(super) fn describe(line: &str) -> Option<String> {
     #[derive(Deserialize)]
@@ -14,8 +16,8 @@ pub(super) fn describe(line: &str) -> Option<String> {
         tool_ms: Option<u64>,
     }
     let line: Line = serde_json::from_str(line).ok()?;
-    let came = came(&line.agent_input, line.tool_ms);
-    let wants = wants(&line.mcp_reply);
+    let (came, wants) = (came(&line.agent_input, line.tool_ms), wants(&line.mcp_reply));
+    let (came, wants) = (one_line(&came), one_line(&wants));
     Some(format!("{:>3}  {came}\n     → {wants}  ({} ms)", line.iteration, line.step_ms))
 }
 

@@ -10,7 +10,7 @@ use super::logging::{self, To};
 use super::{Exit, print_line, progress, read_input, signals};
 use crate::app::{self, App};
 use crate::config::Config;
-use crate::domain::{Clock, Json, Outcome, SpecLimits, SystemClock, Task, TaskId, TaskSpec};
+use crate::domain::{Clock, Json, Outcome, SpecLimits, SystemClock, Task, TaskId, TaskSpec, printable};
 use crate::http::TaskView;
 use crate::store::{NewTask, Submitted};
 
@@ -182,8 +182,10 @@ async fn print(app: &App, task: &Task, output: Output) -> anyhow::Result<()> {
             lines.iter().map(|line| line.line.as_str()).collect::<String>().trim_end().to_owned()
         }
         Output::Text => match task.state.outcome() {
-            Some(Outcome::Succeeded { summary }) => format!("succeeded: {}", summary.as_deref().unwrap_or_default()),
-            Some(Outcome::Failed(error)) => format!("failed: {}: {}", error.code, error.message),
+            Some(Outcome::Succeeded { summary }) => {
+                format!("succeeded: {}", printable(summary.as_deref().unwrap_or_default()))
+            }
+            Some(Outcome::Failed(error)) => format!("failed: {}: {}", error.code, printable(&error.message)),
             Some(Outcome::Cancelled) => "cancelled".to_owned(),
             None => task.state.status().to_string(),
         },

@@ -11,6 +11,7 @@
 //!  intent     an edit that is about to be made
 //!  clock      time as an argument
 //!  hex        bytes as text
+//!  text       text of others, as it may be shown
 //! ```
 //!
 //! Deliberately absent: defaults and limits. They come from `config` as arguments.
@@ -24,6 +25,7 @@ mod json;
 mod spec;
 mod step;
 mod task;
+mod text;
 
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use hex::hex;
@@ -35,3 +37,4 @@ pub use json::{Json, JsonError, MAX_DEPTH};
 pub use spec::{FieldError, SpecLimits, TaskSpec};
 pub use step::{Models, Payload, Reply, ReplyError, StopReason, ToolCall, Usage};
 pub use task::{ErrorCode, IllegalTransition, Outcome, Status, Task, TaskError, TaskEvent, TaskState};
+pub use text::{one_line, printable};

@@ -5,6 +5,8 @@
 //!
 //! A brain is spoken to in more ways than the service is: see [`Protocols`].
 
+mod idle;
+
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,10 +16,13 @@ use axum::Router;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use self::idle::Use;
 
 /// What is spoken on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +64,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often a client with HTTP/2 is asked whether it lives, and how long it has to answer.
 const PING: Duration = Duration::from_secs(10);
 
+/// What every HTTP/2 connection begins with (RFC 9113, 3.4), as far as it is needed.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
+
 /// Calls on one HTTP/2 connection at a time: a worker has all its tasks on one.
 const STREAMS: u32 = 16 * 1024;
 
@@ -96,7 +104,7 @@ pub async fn serve_by(
                     // An answer is written in one go; waiting to fill a packet would only delay it.
                     let _: io::Result<()> = stream.set_nodelay(true);
                     match protocols {
-                        Protocols::Http1 => connection(stream, router, stop, halt, patience.header).await,
+                        Protocols::Http1 => first(TokioIo::new(stream), router, stop, halt, patience.header).await,
                         Protocols::Http1AndHttp2 => either(stream, router, stop, halt, patience.header).await,
                     }
                     drop(place);
@@ -115,60 +123,63 @@ pub async fn serve_by(
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    router: Router,
-    stop: CancellationToken,
-    halt: CancellationToken,
-    header: Duration,
-) {
+/// HTTP/1.1 from the first byte, which may be upgraded.
+async fn first<S>(stream: S, router: Router, stop: CancellationToken, halt: CancellationToken, header: Duration)
+where
+    S: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
+{
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(stream, TowerToHyperService::new(router))
         .with_upgrades();
     until(served, http1::UpgradeableConnection::graceful_shutdown, stop, halt).await;
 }
 
 /// A connection whose first bytes say what is spoken: HTTP/2 begins with `PRI`, which is no method of HTTP/1.1.
-async fn either(stream: TcpStream, router: Router, stop: CancellationToken, halt: CancellationToken, header: Duration) {
-    let is_http2 = tokio::select! {
-        known = tokio::time::timeout(header, begins_with(&stream, b"PRI")) => known,
+async fn either(
+    mut stream: TcpStream,
+    router: Router,
+    stop: CancellationToken,
+    halt: CancellationToken,
+    header: Duration,
+) {
+    let mut begun = Vec::with_capacity(PREFACE.len());
+    let begins = async {
+        while PREFACE.starts_with(&begun) && begun.len() < PREFACE.len() {
+            if stream.read_buf(&mut begun).await? == 0 {
+                break;
+            }
+        }
+        io::Result::Ok(())
+    };
+    let known = tokio::select! {
+        known = tokio::time::timeout(header, begins) => known,
         () = stop.cancelled() => return,
     };
-    match is_http2 {
-        Ok(Ok(true)) => {
-            let served = http2::Builder::new(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .keep_alive_interval(PING)
-                .keep_alive_timeout(PING)
-                .max_concurrent_streams(STREAMS)
-                .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-            until(served, http2::Connection::graceful_shutdown, stop, halt).await;
-        }
-        Ok(Ok(false)) => connection(stream, router, stop, halt, header).await,
+    if !matches!(known, Ok(Ok(()))) || begun.is_empty() {
         // It said nothing in its time, or went away.
-        Ok(Err(_)) | Err(_) => {}
+        return;
     }
-}
-
-/// Whether the first bytes are these; they are left where they are.
-async fn begins_with(stream: &TcpStream, bytes: &[u8]) -> io::Result<bool> {
-    let mut seen = [0; 8];
-    let mut count = 0;
-    loop {
-        let now = stream.peek(&mut seen[..bytes.len()]).await?;
-        if now == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if now == bytes.len() || seen[..now] != bytes[..now] {
-            return Ok(seen[..now] == *bytes);
-        }
-        if now == count {
-            // Nothing new: what is there keeps the socket readable, so that peeking does not wait.
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        count = now;
+    let is_http2 = begun.starts_with(PREFACE);
+    // What has been read is read again by whoever speaks.
+    let (reading, writing) = stream.into_split();
+    let stream = TokioIo::new(tokio::io::join(io::Cursor::new(begun).chain(reading), writing));
+    if !is_http2 {
+        return first(stream, router, stop, halt, header).await;
+    }
+    let used = Use::new();
+    let counting = used.clone();
+    let router = router.layer(axum::middleware::from_fn(move |request, next| counting.clone().count(request, next)));
+    let served = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .max_concurrent_streams(STREAMS)
+        .serve_connection(stream, TowerToHyperService::new(router));
+    tokio::select! {
+        () = until(served, http2::Connection::graceful_shutdown, stop, halt) => {}
+        () = used.unused(header) => {}
     }
 }
 

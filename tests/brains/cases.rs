@@ -216,8 +216,8 @@ pub async fn a_silent_brain_is_unreachable_after_the_tries(way: Way) {
 }
 
 pub async fn the_key_is_shown_and_a_wrong_one_is_told_and_neither_is_logged(way: Way) {
-    const RIGHT: &str = "sk-right-0123456789";
-    const WRONG: &str = "sk-wrong-0123456789";
+    const RIGHT: &str = "sk-right-0123456789-abcdefgh";
+    const WRONG: &str = "sk-wrong-0123456789-abcdefgh";
     let peer = Peer::start(way, |question: Question| async move {
         match question.authorization.as_deref().and_then(|value| value.strip_prefix("Bearer ")) {
             // A brain that sends back what it was sent.

@@ -55,6 +55,11 @@ macro_rules! secure {
     };
 }
 
+#[tokio::test]
+async fn a_connection_on_which_nothing_is_answered_is_left_over_ws() {
+    manners::a_connection_on_which_nothing_is_answered_is_left(way::Way::Ws).await;
+}
+
 secure! {
     a_certificate_that_nobody_signed_is_told_over_https: Https,
     a_certificate_that_nobody_signed_is_told_over_wss: Wss,

@@ -90,3 +90,15 @@ pub async fn a_certificate_that_nobody_signed_is_told_and_not_tried_again(way: W
     assert!(told.contains("certificate") && told.contains("SSL_CERT_FILE") && !told.contains("tries"), "{told}");
     assert!(peer.heard().is_empty());
 }
+
+/// For the WebSocket, where nothing below tells that a brain has come to a stop on a connection: it still answers pings.
+pub async fn a_connection_on_which_nothing_is_answered_is_left(way: Way) {
+    let peer = Peer::start(way, |question: Question| async move {
+        if question.connection == 0 { Reply::Never } else { finish("heard") }
+    })
+    .await;
+    let service = way.service(&peer, &[("MCP_TIMEOUT", "1"), ("MCP_RETRIES", "1")]).await;
+    assert_eq!(service.finish(&task("stuck")).await["summary"], "heard");
+    assert_eq!(service.finish(&task("after")).await["summary"], "heard");
+    assert_eq!(peer.heard().iter().map(|question| question.connection).collect::<Vec<_>>(), [0, 1, 1]);
+}

@@ -138,6 +138,23 @@ async fn a_repeated_step_has_the_same_answer_and_a_bad_one_says_why() {
     assert_eq!(answer.status, 200);
 }
 
+#[tokio::test]
+async fn who_says_half_a_word_or_nothing_more_is_not_waited_for() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let home = Home::new();
+    let (_brain, address) = serve(&home, "127.0.0.1:0", &[("API_TOKENS", "letmein"), ("HEADER_TIMEOUT", "1")]).await;
+    let settings = b"\0\0\0\x04\0\0\0\0\0";
+    let whole = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], settings].concat();
+    for begun in [&b""[..], b"P", b"PRI", b"PRI * HTTP/2.0\r\n", &whole, b"POST /st"] {
+        let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+        stream.write_all(begun).await.unwrap();
+        let mut said = Vec::new();
+        let closed = tokio::time::timeout(crate::common::PATIENCE, stream.read_to_end(&mut said)).await;
+        assert!(closed.is_ok(), "{:?} is waited for", String::from_utf8_lossy(begun));
+    }
+}
+
 /// What a client that knows nothing of this program asks: a probe without a token, and a tool like grpcurl with one.
 #[tokio::test]
 async fn grpc_tells_its_health_to_everybody_and_its_services_to_who_has_a_token() {

@@ -44,6 +44,12 @@ pub(super) struct Glob {
     matcher: GlobMatcher,
 }
 
+/// The longest GLOB, in bytes: as long as a path may be. What it compiles to is many times as large.
+const LONGEST_GLOB: usize = 4096;
+
+/// Directives of one task: each takes at least an iteration, and all are read at each.
+const MOST: usize = 1000;
+
 impl Program {
     /// Reads an instruction; the error says what is understood.
     pub(super) fn parse(instruction: &str) -> Result<Self, String> {
@@ -56,6 +62,9 @@ impl Program {
             }
             let directive = Directive::parse(line, &mut lines)
                 .map_err(|error| format!("line {}, `{}`, {error}; {UNDERSTOOD}", at + 1, shortened(line)))?;
+            if program.len() == MOST {
+                return Err(format!("the instruction has more than {MOST} directives"));
+            }
             program.push(Line { number: at + 1, directive });
         }
         if program.is_empty() {
@@ -188,6 +197,9 @@ impl Glob {
         }
         if text.is_empty() {
             return Err("has no GLOB".to_owned());
+        }
+        if text.len() > LONGEST_GLOB {
+            return Err(format!("has a GLOB of over {LONGEST_GLOB} bytes"));
         }
         if text.starts_with('/') || text.contains('\0') || text.split('/').any(|part| part == "..") {
             return Err(format!("has a GLOB that leads out of the workspace: {}", shortened(text)));

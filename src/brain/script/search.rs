@@ -11,7 +11,8 @@ const LONGEST: usize = 1000;
 
 /// The command that names the files. It may name more than have the text: grep knows only lines.
 pub(super) fn command(from: &str, glob: &Glob) -> Result<String, String> {
-    let mut words = vec!["grep", "-rlZF", "--exclude-dir=.git", "--exclude=.git"];
+    // A pipe or a device that is named would be waited for.
+    let mut words = vec!["grep", "-rlZF", "--devices=skip", "--exclude-dir=.git", "--exclude=.git"];
     let parts: Vec<&str> = glob.as_str().split('/').collect();
     let plain = parts.iter().take_while(|part| !part.contains(SPECIAL)).count();
     let base = if plain == 0 { ".".to_owned() } else { parts[..plain].join("/") };
@@ -67,8 +68,8 @@ mod tests {
     fn grep_is_told_no_more_than_it_means_as_a_glob_does() {
         let words = |from: &str, text: &str| {
             let words = shlex::split(&command(from, &glob(text)).unwrap()).unwrap();
-            assert_eq!(words[..4], ["grep", "-rlZF", "--exclude-dir=.git", "--exclude=.git"]);
-            words[4..].to_vec()
+            assert_eq!(words[..5], ["grep", "-rlZF", "--devices=skip", "--exclude-dir=.git", "--exclude=.git"]);
+            words[5..].to_vec()
         };
         assert_eq!(words("x", "**"), ["-e", "x", "--", "."]);
         assert_eq!(words("x", "src/*.rs"), ["--include=*.rs", "-e", "x", "--", "src"]);

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::known::{Conversation, Known};
-use super::{Refusal, Step};
+use super::{MOST_ITERATIONS, Refusal, Step};
 use crate::brain::{Brain, BrainError, StepRequest, farewell, resync};
 use crate::domain::{Exchange, Json, Payload, Reply, TaskId};
 
@@ -130,6 +130,9 @@ fn plan(known: &mut Known, step: Step) -> Result<Plan, Refusal> {
         return Ok(Plan::GiveUp(id));
     }
     let begun = started(&payload)?;
+    if history.as_ref().is_some_and(|history| history.len() > MOST_ITERATIONS) {
+        return Err(Refusal::TooLong);
+    }
     if let Some(history) = history {
         let task = match history.first() {
             Some(first) => started(&first.agent_input)?,

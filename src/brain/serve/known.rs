@@ -7,6 +7,12 @@ use crate::domain::{Exchange, Json, TaskId};
 /// Bytes that are remembered of all tasks together; an older one costs one resync when it comes back.
 const REMEMBERED: usize = 64 * 1024 * 1024;
 
+/// What a task takes besides its texts, in bytes, about: its places in the tables.
+const TASK: usize = 512;
+
+/// The same of an iteration: two texts that are counted, and their places.
+const EXCHANGE: usize = 128;
+
 /// The tasks, the one that was heard of the longest ago first to go.
 #[derive(Default)]
 pub(super) struct Known {
@@ -37,12 +43,12 @@ impl Conversation {
     }
 
     fn bytes(&self) -> usize {
-        self.task.as_str().len() + self.exchanges.iter().map(size).sum::<usize>()
+        TASK + self.task.as_str().len() + self.exchanges.iter().map(size).sum::<usize>()
     }
 }
 
 fn size(exchange: &Exchange) -> usize {
-    exchange.agent_input.as_str().len() + exchange.mcp_reply.as_ref().map_or(0, |reply| reply.as_str().len())
+    EXCHANGE + exchange.agent_input.as_str().len() + exchange.mcp_reply.as_ref().map_or(0, |reply| reply.as_str().len())
 }
 
 impl Known {
@@ -127,7 +133,7 @@ mod tests {
         known.forget(&id("a"));
         known.forget(&id("c"));
         known.begin(id("d"), Conversation::new(Json::empty_object(), Vec::new()));
-        assert_eq!((known.order.len(), known.bytes), (1, 2));
+        assert_eq!((known.order.len(), known.bytes), (1, TASK + 2));
     }
 
     #[test]
@@ -142,7 +148,7 @@ mod tests {
             known.add(&id("t"), life, number, exchange(text));
         }
         let inputs: Vec<_> = known.tasks[&id("t")].exchanges.iter().map(|one| one.agent_input.as_str()).collect();
-        assert_eq!((inputs, known.bytes), (vec![r#""one""#, r#""two""#], 2 + 2 * 10));
+        assert_eq!((inputs, known.bytes), (vec![r#""one""#, r#""two""#], TASK + 2 + 2 * (EXCHANGE + 10)));
         for _ in 0..1000 {
             known.begin(id("s"), Conversation::new(Json::empty_object(), Vec::new()));
         }

@@ -18,6 +18,7 @@ mod over_http;
 mod over_ws;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -26,6 +27,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 
 pub use self::desk::Desk;
 use super::BrainError;
@@ -34,6 +36,12 @@ use crate::domain::{Exchange, Json, TaskId};
 /// The longest step, in bytes: a history has every result of the task in it.
 const MAX_STEP: usize = 64 * 1024 * 1024;
 
+/// The longest pause within a body: half a step is not kept for whoever has gone away.
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// Iterations in a history, at most: far more than a task may have, and few enough to be kept.
+const MOST_ITERATIONS: usize = 100_000;
+
 /// All ways to the desk, and `/healthz`. What stays open for long ends with `stop`, and is tracked by `sockets`.
 pub fn router(desk: Arc<Desk>, stop: CancellationToken, sockets: TaskTracker) -> Router {
     let ways = post(over_http::step).get(over_ws::upgrade);
@@ -41,6 +49,7 @@ pub fn router(desk: Arc<Desk>, stop: CancellationToken, sockets: TaskTracker) ->
         .route("/step", ways)
         .route("/healthz", get(async || "ok\n"))
         .layer(DefaultBodyLimit::max(MAX_STEP))
+        .layer(RequestBodyTimeoutLayer::new(PAUSE))
         .with_state(Reception { desk: Arc::clone(&desk), stop, sockets })
         .merge(over_grpc::router(desk))
 }
@@ -82,7 +91,7 @@ impl Refusal {
 
     fn message(&self) -> String {
         match self {
-            Self::TooLong => format!("the step is over {MAX_STEP} bytes"),
+            Self::TooLong => format!("the step is over {MAX_STEP} bytes or {MOST_ITERATIONS} iterations"),
             Self::Bad(message) => message.clone(),
             Self::Brain(error) => error.to_string(),
         }

@@ -23,7 +23,7 @@ const AT_A_TIME: usize = 4096;
 const GONE: Duration = Duration::from_mins(2);
 
 /// The longest frame, so that one that is too long for a step can be answered instead of ending the connection for all.
-const LONGEST: usize = 4 * MAX_STEP;
+const LONGEST: usize = MAX_STEP + MAX_STEP / 8;
 
 pub(super) async fn upgrade(State(reception): State<Reception>, upgrade: WebSocketUpgrade) -> Response {
     let upgrade = upgrade.max_message_size(LONGEST).max_frame_size(LONGEST);

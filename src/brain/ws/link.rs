@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::task::TaskTracker;
 
@@ -50,6 +51,8 @@ struct Steps {
     asked: HashMap<Key, Place>,
     /// Steps that were given up before they had an answer, by what they said. It may still come.
     given_up: HashMap<Key, u64>,
+    /// When the last answer came.
+    answered: Option<Instant>,
     over: Option<TryError>,
 }
 
@@ -80,6 +83,11 @@ impl Link {
         // It ends with the connection, or when nobody can ask any more: nobody waits for it.
         tracker.spawn(tend(socket, heard, asked, Arc::clone(&waiting)));
         Arc::new(Self { questions, waiting })
+    }
+
+    /// Whether an answer has come since, to anybody.
+    pub(super) fn has_answered_since(&self, time: Instant) -> bool {
+        self.waiting.lock().answered.is_some_and(|answered| answered >= time)
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -155,7 +163,8 @@ async fn read(mut stream: SplitStream<Socket>, waiting: &Waiting) -> TryError {
             // Pings are answered by the socket itself.
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
             Some(Ok(Message::Close(frame))) => {
-                let why = frame.map(|frame| format!(": {} {}", frame.code, frame.reason)).unwrap_or_default();
+                let said = |frame: CloseFrame| format!(": {} {}", frame.code, waiting.settings.excerpt(&frame.reason));
+                let why = frame.map(said).unwrap_or_default();
                 return TryError::again(format!("the brain closed the connection{why}"));
             }
             Some(Err(Error::Capacity(error))) => {
@@ -217,6 +226,7 @@ impl Waiting {
         };
         let place = {
             let mut steps = self.lock();
+            steps.answered = Some(Instant::now());
             steps.given_up.remove(&key);
             steps.asked.remove(&key)
         };
