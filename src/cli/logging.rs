@@ -64,8 +64,8 @@ pub(super) fn start(config: &Config, to: To, file: bool, usual: &str) -> anyhow:
         layers.push(layer(config.log_format, false, appender));
         guards.push(guard);
     }
-    // At trace, this library logs whole handshakes and frames, and the key with them.
-    let filter = filter.add_directive("tungstenite=debug".parse()?);
+    // Below that, these log handshakes, frames and a peer's last words as they are, and the key where it is among them.
+    let filter = filter.add_directive("tungstenite=info".parse()?).add_directive("h2=info".parse()?);
     tracing_subscriber::registry().with(layers).with(filter).try_init().context("logging was started already")?;
     Ok(guards)
 }
