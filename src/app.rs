@@ -268,9 +268,11 @@ pub struct Inside {
 /// The brain that `codex-agent brain` serves: the one inside that `MCP_SERVER_URL` names, or the script brain.
 pub fn inside(config: &Config) -> Result<Inside, StartError> {
     Ok(match &config.mcp_server_url {
-        // The workers may say which model they want.
         BrainUrl::OpenAi => {
-            Inside { name: "openai", brain: Arc::new(OpenAiBrain::new(openai(config)?, Arc::new(SystemClock))?) }
+            let mut settings = openai(config)?;
+            // Whoever asks it tries again, too: the one's tries would be multiplied by the other's.
+            settings.retries = settings.retries.min(1);
+            Inside { name: "openai", brain: Arc::new(OpenAiBrain::new(settings, Arc::new(SystemClock))?) }
         }
         _ => Inside { name: "script", brain: Arc::new(script_brain(config)) },
     })

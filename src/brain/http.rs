@@ -71,7 +71,7 @@ impl HttpBrain {
         if status.is_success() {
             return self.settings.reply(&text);
         }
-        let message = format!("{} answered {status}: {}", self.name, self.settings.excerpt(&text));
+        let message = format!("{} answered {status}: {}", self.name, self.settings.said(&text));
         Err(retry::by_status(status, message, retry_after(answer.retry_after.as_ref(), &*self.clock)))
     }
 

@@ -20,6 +20,17 @@ impl AskSettings {
         TryError::protocol(format!("the brain's reply is over {limit} bytes: {}", self.excerpt(start)))
     }
 
+    /// What an answer that is an error says, for a message: the `detail` of a problem (RFC 9457), or the beginning of whatever
+    /// it is.
+    pub(super) fn said(&self, text: &str) -> String {
+        #[derive(serde::Deserialize)]
+        struct Problem {
+            detail: String,
+        }
+        let detail = serde_json::from_str(text).ok().map(|problem: Problem| problem.detail);
+        self.excerpt(detail.as_deref().unwrap_or(text).trim_end())
+    }
+
     /// The beginning of an answer, for a message.
     pub(super) fn excerpt(&self, text: &str) -> String {
         excerpt(&secret::untold(text, self.key.as_ref()))

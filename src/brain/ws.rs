@@ -156,7 +156,7 @@ impl Dialer {
         let Error::Http(answer) = error else { return retry::by_error(&error) };
         let (head, body) = answer.into_parts();
         let said = String::from_utf8_lossy(body.as_deref().unwrap_or_default()).into_owned();
-        let message = format!("{} answered {}: {}", self.address.name, head.status, self.settings.excerpt(&said));
+        let message = format!("{} answered {}: {}", self.address.name, head.status, self.settings.said(&said));
         if head.status.is_success() {
             return TryError::protocol(format!("{message}: it speaks no WebSocket there"));
         }

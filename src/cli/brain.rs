@@ -12,7 +12,7 @@ use super::logging::{self, To};
 use super::{Exit, signals};
 use crate::app;
 use crate::brain::serve::{self, Desk};
-use crate::config::Config;
+use crate::config::{BrainUrl, Config};
 use crate::http::server::{self, Patience, Protocols};
 use crate::http::{self, Guard};
 
@@ -26,7 +26,16 @@ pub(super) async fn brain(config: Config) -> anyhow::Result<Exit> {
     let guard = Guard::new(&config.tokens()?, listen.ip(), config.allowed_host_names());
     let listener = TcpListener::bind(listen).await.with_context(|| format!("LISTEN: {listen}"))?;
     let address = listener.local_addr()?;
-    tracing::info!("the {} brain answers over HTTP, WebSocket and gRPC at http://{address}/step", brain.name);
+    tracing::info!("the {} brain answers over HTTP, WebSocket and gRPC to MCP_SERVER_URL=http://{address}", brain.name);
+    match config.mcp_server_url {
+        BrainUrl::OpenAi if config.openai_finetuned_model_id.is_none() => {
+            tracing::warn!(
+                "OPENAI_FINETUNED_MODEL_ID is not set: services have to name the model, or no step succeeds"
+            );
+        }
+        BrainUrl::OpenAi | BrainUrl::Script => {}
+        _ => tracing::info!("MCP_SERVER_URL names no brain inside: openai: would ask a model"),
+    }
     let patience = Patience { header: config.header_timeout, grace: GRACE };
     let stop = CancellationToken::new();
     let sockets = TaskTracker::new();

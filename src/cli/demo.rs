@@ -105,7 +105,7 @@ async fn show() -> anyhow::Result<Exit> {
     let recorder = std::sync::Arc::clone(&app.recorder);
 
     print_line(&format!("project  {}  (a git repository; its test fails)", code.display()))?;
-    print_line(&format!("brain    {brain_url}/step  (the script brain: no model, no key)"))?;
+    print_line(&format!("brain    {brain_url}  (the script brain: no model, no key)"))?;
     print_line(&format!("service  {url}\n"))?;
     let service = app::run(app, listener, &guard, stop.cancelled());
     let story = async {

@@ -31,7 +31,7 @@ pub(super) struct Options {
 /// Tries the walls and the brain as `serve` would, and tells what came of it; the exit code is 1 where `serve` would not
 /// start, or no task would get far.
 pub(super) async fn doctor(config: Config, options: Options) -> anyhow::Result<Exit> {
-    let mut fit = true;
+    let mut fit = settings(&config)?;
     if !options.brain_only {
         fit &= sandbox(config.clone()).await?;
     }
@@ -39,6 +39,21 @@ pub(super) async fn doctor(config: Config, options: Options) -> anyhow::Result<E
         fit &= brain(config).await?;
     }
     Ok(if fit { Exit::Done } else { Exit::Error })
+}
+
+/// What else stops the start; only what is wrong is told.
+fn settings(config: &Config) -> anyhow::Result<bool> {
+    let code_dir = match std::fs::read_dir(&config.code_dir) {
+        Ok(_) => None,
+        Err(error) => Some(format!("CODE_DIR: {}: {error}", config.code_dir.display())),
+    };
+    let policy = app::policy(config).err().map(|error| error.to_string());
+    let tokens = config.tokens().err().map(|error| error.to_string());
+    let wrong: Vec<String> = [code_dir, policy, tokens].into_iter().flatten().collect();
+    for wrong in &wrong {
+        print_line(&format!("settings\n  FAIL     {}: `serve` does not start with that", one_line(wrong)))?;
+    }
+    Ok(wrong.is_empty())
 }
 
 async fn sandbox(mut config: Config) -> anyhow::Result<bool> {

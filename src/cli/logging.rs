@@ -3,8 +3,10 @@
 use std::io::IsTerminal;
 
 use anyhow::Context;
+use tracing::Level;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
@@ -14,6 +16,10 @@ use crate::config::{Config, LogFormat};
 /// Lines that may wait to be written before more are dropped. Their places are laid out in advance: the crate's own
 /// default, 128,000, is four megabytes for each stream.
 const WAITING: usize = 8192;
+
+/// Libraries that log handshakes, frames and a peer's last words as they are below INFO, and the key where it is among them:
+/// those lines are not to be had, whatever `RUST_LOG` says.
+const TALKATIVE: [&str; 3] = ["tungstenite", "tokio_tungstenite", "h2"];
 
 /// Which stream has the log lines; the other one has the data.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,9 +70,14 @@ pub(super) fn start(config: &Config, to: To, file: bool, usual: &str) -> anyhow:
         layers.push(layer(config.log_format, false, appender));
         guards.push(guard);
     }
-    // Below that, these log handshakes, frames and a peer's last words as they are, and the key where it is among them.
-    let filter = filter.add_directive("tungstenite=info".parse()?).add_directive("h2=info".parse()?);
-    tracing_subscriber::registry().with(layers).with(filter).try_init().context("logging was started already")?;
+    let secretive =
+        filter_fn(|line| *line.level() <= Level::INFO || !TALKATIVE.iter().any(|name| line.target().starts_with(name)));
+    tracing_subscriber::registry()
+        .with(layers)
+        .with(filter)
+        .with(secretive)
+        .try_init()
+        .context("logging was started already")?;
     Ok(guards)
 }
 

@@ -16,7 +16,7 @@ use reqwest::Url;
 
 pub use self::error::ConfigError;
 use self::parse::{
-    address, base_url, brain_url, bytes, count, database, days, many_bytes, retries, rounds, seconds, temperature,
+    address, base_url, brain_url, bytes, count, database, days, many_bytes, retries, rounds, seconds, seed, temperature,
 };
 use crate::sandbox::{Network, Requirement};
 
@@ -158,7 +158,7 @@ pub struct Config {
     pub openai_temperature: Option<f64>,
 
     /// The seed that openai: asks for, where the server has one
-    #[arg(long, env = "OPENAI_SEED", global = true, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, env = "OPENAI_SEED", global = true, value_name = "N", allow_hyphen_values = true, value_parser = seed)]
     pub openai_seed: Option<i64>,
 
     /// How many tokens the main model takes, prompt and answer together: openai: shortens old results before that

@@ -55,7 +55,8 @@ pub(super) fn many_bytes(text: &str) -> Result<u64, String> {
 }
 
 pub(super) fn brain_url(text: &str) -> Result<BrainUrl, String> {
-    let url = Url::parse(text.trim()).map_err(|error| format!("is not a URL: {error}"))?;
+    let url = Url::parse(text.trim())
+        .map_err(|error| format!("is not a URL ({error}); use http(s)://, ws(s)://, grpc(s)://, openai: or script:"))?;
     let (has_host, inside) = (url.host_str().is_some_and(|host| !host.is_empty()), url.path().is_empty());
     match url.scheme() {
         "http" | "https" if has_host => Ok(BrainUrl::Http(url)),
@@ -85,6 +86,10 @@ pub(super) fn rounds(text: &str) -> Result<u32, String> {
         Ok(rounds @ 0..=10) => Ok(rounds),
         _ => Err("must be a whole number from 0 to 10".to_owned()),
     }
+}
+
+pub(super) fn seed(text: &str) -> Result<i64, String> {
+    text.trim().parse().map_err(|_| "must be a whole number".to_owned())
 }
 
 pub(super) fn temperature(text: &str) -> Result<f64, String> {

@@ -267,6 +267,7 @@ fn what_to_do(peer: Peer, status: u16, has_key: bool) -> &'static str {
             "set OPENAI_API_KEY to a token that may ask, and have the brain take its name in the URL"
         }
         (Peer::Brain, 404, _) => "/step is added to MCP_SERVER_URL: leave it out there, and check the rest of the path",
+        (Peer::Brain, 422 | 400, _) => "the brain is reached and cannot answer this: what it says tells why",
         (Peer::Brain, ..) => "is it a brain that listens there? Check the port and the path in MCP_SERVER_URL",
         (Peer::Model, 401 | 403, false) => "set OPENAI_API_KEY",
         (Peer::Model, 401 | 403, true) => "OPENAI_API_KEY is not taken: check it, and what it may be used for",
