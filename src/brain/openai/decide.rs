@@ -20,7 +20,7 @@ use super::message::{Message, quote, shortened};
 use super::proposal::Files;
 use super::record::{Assistant, Call, Context, Record};
 use super::request::{Draft, Features};
-use super::{OpenAiBrain, arguments, critic};
+use super::{OpenAiBrain, arguments};
 use crate::brain::BrainError;
 use crate::brain::fields::Fields;
 use crate::domain::Json;
@@ -42,9 +42,6 @@ const SEEN_AGAIN: usize = 2000;
 /// Stands for an answer without words.
 const EMPTY: &str = "(nothing)";
 
-/// So much shorter, in turn, is what a critic gets that refused it as too long.
-const LESS: [usize; 4] = [1, 2, 4, 8];
-
 /// A step under way.
 pub(super) struct Step<'a> {
     pub(super) brain: &'a OpenAiBrain,
@@ -63,13 +60,14 @@ pub(super) struct Step<'a> {
 pub(super) struct Spent {
     tokens: Option<Tokens>,
     context: Option<Context>,
-    critique: Vec<Json>,
+    pub(super) critique: Vec<Json>,
     corrections: Vec<String>,
     nudged: bool,
     corrected: bool,
-    rounds: u32,
+    /// How often the critic has sent something back.
+    pub(super) rounds: u32,
     /// What the main model and the critic are not asked with, after refusals that name nothing.
-    dropped: [Features; 2],
+    pub(super) dropped: [Features; 2],
 }
 
 impl Step<'_> {
@@ -97,7 +95,7 @@ impl Step<'_> {
                 self.nudge(&answer)?;
                 continue;
             }
-            let proposal = self.proposal(&answer);
+            let mut proposal = self.proposal(&answer);
             let made = answer.calls.iter().zip(&proposal.tool_calls);
             let is_malformed =
                 made.into_iter().any(|(asked, call)| asked.arguments.is_err() && call.not_done.is_none());
@@ -105,8 +103,7 @@ impl Step<'_> {
                 self.correct(&answer, &proposal);
                 continue;
             }
-            // What cannot be done anyway needs no second opinion.
-            if !is_malformed && self.is_sent_back(&proposal).await? {
+            if self.is_sent_back(&mut proposal).await? {
                 continue;
             }
             return Ok(self.reply(&answer, &proposal));
@@ -170,7 +167,7 @@ impl Step<'_> {
         self.spent.context = Some(context);
     }
 
-    fn spend(&mut self, answer: &Answer) {
+    pub(super) fn spend(&mut self, answer: &Answer) {
         let sum = self.spent.tokens.unwrap_or_default();
         self.spent.tokens = answer.tokens.map(|tokens| sum.and(tokens)).or(self.spent.tokens);
     }
@@ -258,54 +255,6 @@ impl Step<'_> {
             };
             self.conversation.messages.push(Message::Tool { id: call.id.clone(), content });
         }
-    }
-
-    /// Asks the critic; whether the main model has to think again.
-    async fn is_sent_back(&mut self, proposal: &Assistant) -> Result<bool, BrainError> {
-        let Some(critic) = self.critic.filter(|_| self.spent.rounds < self.brain.settings.critique_rounds) else {
-            return Ok(false);
-        };
-        let answer = self.review(critic, proposal).await?;
-        self.spend(&answer);
-        let verdict = critic::verdict(&answer);
-        self.spent.critique.push(critic::record(&verdict, proposal, critic));
-        if !verdict.revise {
-            return Ok(false);
-        }
-        self.spent.rounds += 1;
-        self.conversation.messages.push(said(proposal));
-        let why = verdict.reason;
-        if proposal.tool_calls.is_empty() {
-            let told = format!("The reviewer sent this back: {why}\nGo on with the task.");
-            self.conversation.messages.push(Message::User(told));
-        }
-        for call in &proposal.tool_calls {
-            let content = format!("not done: the reviewer sent it back: {why}");
-            self.conversation.messages.push(Message::Tool { id: call.id.clone(), content });
-        }
-        Ok(true)
-    }
-
-    async fn review(&mut self, critic: &str, proposal: &Assistant) -> Result<Answer, BrainError> {
-        let brain = self.brain;
-        let mut refused = String::new();
-        for less in LESS {
-            let messages = critic::question(self.task, &self.conversation.messages, proposal, &self.files, less);
-            let draft = Draft {
-                model: critic,
-                messages: &messages,
-                tools: None,
-                schema: Some(&brain.verdict),
-                temperature: brain.settings.temperature,
-                seed: brain.settings.seed,
-            };
-            match brain.client.ask(&draft, &mut self.spent.dropped[1]).await {
-                Ok(answer) => return Ok(answer),
-                Err(AskError::Brain(error)) => return Err(error),
-                Err(AskError::TooLong(message)) => refused = message,
-            }
-        }
-        Err(BrainError::Protocol(format!("the critique model takes no question as long as a step needs: {refused}")))
     }
 
     fn reply(&self, answer: &Answer, proposal: &Assistant) -> Json {

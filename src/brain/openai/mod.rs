@@ -5,7 +5,8 @@
 //!            │             └─ the model's last answer has another call? that is the reply
 //!            └► decide ─► fit ─► client ─► request ─► POST …/chat/completions
 //!                 │                └─ answer (arguments, words, tags), problem, all through brain/fields
-//!                 └─► critic ─► proposal: an edit as a diff
+//!                 └─► review ─► critic ─► proposal: an edit as a diff, every call for itself
+//!                            └► verdict
 //!  toolset: the tools' schemas as servers want them    given_up: what a model does not take    secret: no key in errors
 //! ```
 //!
@@ -31,10 +32,12 @@ mod prompt;
 mod proposal;
 mod record;
 mod request;
+mod review;
 mod tags;
 #[cfg(test)]
 mod tests;
 mod toolset;
+mod verdict;
 mod words;
 
 use std::sync::Arc;

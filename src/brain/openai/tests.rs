@@ -196,7 +196,7 @@ proptest! {
             let _ = (answer::read(&odd), problem::Problem::read(400, &odd), arguments::read_text(&odd));
             let _ = (words::without_thoughts(&odd), words::calls_within(&odd));
             let said = answer::Answer { content: odd, ..Default::default() };
-            let _ = critic::verdict(&said);
+            let _ = verdict::read(&said);
         }
     }
 }
