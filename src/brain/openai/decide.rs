@@ -31,10 +31,6 @@ const SHORTENED: u32 = 4;
 /// How much of what a model wrote wrongly is quoted back to it.
 const QUOTED: usize = 300;
 
-/// A model is asked to do no more calls than this in one answer, each of which is an iteration: noise can have thousands,
-/// which would stand in every request from then on.
-const MOST_CALLS: usize = 64;
-
 /// Of words that came to nothing, the model sees so many characters again: one that ran on to the greatest length would
 /// take up its own context.
 const SEEN_AGAIN: usize = 2000;
@@ -82,12 +78,7 @@ impl Step<'_> {
 
     async fn decided(&mut self) -> Result<Json, BrainError> {
         loop {
-            let mut answer = self.ask().await?;
-            if answer.calls.len() > MOST_CALLS {
-                tracing::info!(calls = answer.calls.len(), most = MOST_CALLS, "the calls beyond are left out");
-                answer.calls.truncate(MOST_CALLS);
-                answer.cut = false;
-            }
+            let answer = self.ask().await?;
             if let Some(refusal) = &answer.refusal {
                 return Err(BrainError::Protocol(format!("the model refused: {}", shortened(refusal, QUOTED, "here"))));
             }
@@ -176,7 +167,7 @@ impl Step<'_> {
     fn nudge(&mut self, answer: &Answer) -> Result<(), BrainError> {
         let (what, told) = if answer.cut {
             (
-                "was cut off at the server's limit for one answer, before it came to anything",
+                "was cut off at the greatest length of one answer, before it came to anything",
                 "Your answer was cut off at its greatest length. Be brief: call one tool, or give a short summary.",
             )
         } else {

@@ -20,6 +20,7 @@
 
 mod answer;
 mod arguments;
+mod bounded;
 mod client;
 mod conversation;
 mod critic;
