@@ -42,6 +42,12 @@ pub(super) fn schema() -> Json {
     Json::parse(SCHEMA).unwrap_or_else(|_| Json::empty_object())
 }
 
+/// The messages that a critic sees of all that was said.
+pub(super) fn recent(said: &[Message]) -> &[Message] {
+    // The first two are the agent's own prompt and the task.
+    &said[said.len().saturating_sub(MESSAGES).max(2).min(said.len())..]
+}
+
 /// What a critic is to be asked, at its full length.
 pub(super) struct Question {
     task: String,
@@ -53,12 +59,11 @@ pub(super) struct Question {
 }
 
 impl Question {
-    pub(super) fn new(task: &Json, said: &[Message], proposal: &Assistant, files: &Files) -> Self {
-        // The first two messages are the agent's own prompt and the task.
-        let since = said.len().saturating_sub(MESSAGES).max(2).min(said.len());
+    /// From the task, its last messages, and what is proposed.
+    pub(super) fn new(task: &Json, recent: &[Message], proposal: &Assistant, files: &Files) -> Self {
         Self {
             task: prompt::instruction(&Fields::of(task.as_str()).unwrap_or_default()),
-            steps: said[since..].iter().map(Message::told).collect(),
+            steps: recent.iter().map(Message::told).collect(),
             words: proposal.content.clone(),
             calls: proposal::calls(proposal, files),
         }
@@ -199,7 +204,7 @@ mod tests {
         let task = Json::of(&serde_json::json!({"instruction": "i".repeat(50_000)}));
         let said: Vec<Message> = (0..50).map(|_| Message::User("s".repeat(50_000))).collect();
         let proposal = Assistant { content: "p".repeat(50_000), tool_calls: Vec::new() };
-        let size = |less| Question::new(&task, &said, &proposal, &Files::default()).asked(less).0[1].bytes();
+        let size = |less| Question::new(&task, recent(&said), &proposal, &Files::default()).asked(less).0[1].bytes();
         assert!((36_000..38_000).contains(&size(1)), "{}", size(1));
         assert!(size(4) < 11_000, "{}", size(4));
     }

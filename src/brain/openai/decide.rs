@@ -13,6 +13,7 @@
 //! another; `MCP_TIMEOUT` and `MAX_REPLY_BYTES` bound an answer.
 
 use super::answer::{Answer, Asked, Tokens};
+use super::aside::aside;
 use super::client::AskError;
 use super::conversation::{Conversation, said};
 use super::fit::{self, Fitted, Rate};
@@ -109,16 +110,16 @@ impl Step<'_> {
         let mut found = self.conversation.room;
         let mut refused: Option<(usize, String)> = None;
         for _ in 0..=SHORTENED {
-            let fitted = self.fitted(known.into_iter().chain(found).min());
+            let mut fitted = self.fitted(known.into_iter().chain(found).min()).await?;
             if let Some((bytes, message)) = &refused
                 && fitted.bytes >= *bytes
             {
                 return Err(too_long(message));
             }
             let draft = Draft {
-                model: self.model,
-                messages: &fitted.messages,
-                tools: Some(&brain.tools),
+                model: self.model.to_owned(),
+                messages: std::mem::take(&mut fitted.messages).into(),
+                tools: Some(brain.tools.clone()),
                 schema: None,
                 temperature: brain.settings.temperature,
                 seed: brain.settings.seed,
@@ -141,9 +142,18 @@ impl Step<'_> {
         Err(too_long(&message))
     }
 
-    fn fitted(&self, room: Option<usize>) -> Fitted {
+    async fn fitted(&mut self, room: Option<usize>) -> Result<Fitted, BrainError> {
         let around = self.brain.tools.described(true).as_str().len();
-        fit::fit(&self.conversation.messages, around, room)
+        // They are lent to the work, and come back with it.
+        let messages = std::mem::take(&mut self.conversation.messages);
+        let bytes = messages.iter().map(Message::bytes).sum();
+        let (messages, fitted) = aside(bytes, move || {
+            let fitted = fit::fit(&messages, around, room);
+            (messages, fitted)
+        })
+        .await?;
+        self.conversation.messages = messages;
+        Ok(fitted)
     }
 
     fn count(&mut self, answer: &Answer, fitted: &Fitted) {

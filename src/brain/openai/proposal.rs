@@ -36,6 +36,11 @@ struct Seen {
 }
 
 impl Files {
+    /// How many bytes of text they have.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.values().map(|seen| seen.text.len()).sum()
+    }
+
     /// From what the tools were asked, and what they answered.
     pub(super) fn seen(history: &[Exchange], payload: &Json) -> Self {
         let mut files = Self::default();

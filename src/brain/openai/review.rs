@@ -1,6 +1,9 @@
 //! The critic within a step: asked about every proposal that can be done, as long as it may send something back.
 
+use std::sync::Arc;
+
 use super::answer::Answer;
+use super::aside::aside;
 use super::client::AskError;
 use super::conversation::said;
 use super::critic::{self, Question};
@@ -55,15 +58,21 @@ impl Step<'_> {
     /// What the critic says, and how many of the calls it was shown.
     async fn review(&mut self, critic: &str, proposal: &Assistant) -> Result<(Answer, usize), BrainError> {
         let brain = self.brain;
-        let question = Question::new(self.task, &self.conversation.messages, proposal, &self.files);
+        let (task, proposal, files) = (self.task.clone(), proposal.clone(), self.files.clone());
+        let said = critic::recent(&self.conversation.messages).to_vec();
+        // Of an edit there is a diff to be made, for which the files matter, too.
+        let bytes = files.bytes() + proposal.bytes() + said.iter().map(Message::bytes).sum::<usize>();
+        let question = aside(bytes, move || Question::new(&task, &said, &proposal, &files)).await?;
+        let question = Arc::new(question);
         let mut refused = String::new();
         for less in LESS {
-            let (messages, seen) = question.asked(less);
+            let asked = question.clone();
+            let (messages, seen) = aside(bytes, move || asked.asked(less)).await?;
             let draft = Draft {
-                model: critic,
-                messages: &messages,
+                model: critic.to_owned(),
+                messages: messages.into(),
                 tools: None,
-                schema: Some(&brain.verdict),
+                schema: Some(brain.verdict.clone()),
                 temperature: brain.settings.temperature,
                 seed: brain.settings.seed,
             };

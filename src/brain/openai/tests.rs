@@ -1,5 +1,7 @@
 //! The conversation as it is rebuilt from histories, and steps that need no model.
 
+use std::task::{Context, Poll, Waker};
+
 use proptest::prelude::*;
 
 use super::message::Message;
@@ -115,6 +117,22 @@ async fn without_its_history_a_task_is_not_gone_on_with() {
     assert_eq!(brain().step(&later).await.unwrap().as_str(), r#"{"event":"resync"}"#);
     let abort = request(r#"{"event":"agent_abort","reason":"cancelled"}"#, None);
     assert!(brain().step(&abort).await.unwrap().as_str().contains("finish"));
+}
+
+#[tokio::test]
+async fn a_long_history_is_read_on_another_thread() {
+    for (length, is_aside) in [(100, false), (1_000_000, true)] {
+        let result = format!(r#"{{"event":"tool_result","result":{{"stdout":"{}"}}}}"#, "x".repeat(length));
+        let request = request(&result, Some(vec![exchange(START, &two_calls(""))]));
+        let brain = brain();
+        let mut step = brain.step(&request);
+        let (reply, waited) = match step.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(reply) => (reply, false),
+            Poll::Pending => (step.await, true),
+        };
+        assert!(reply.unwrap().as_str().ends_with(r#""call":1}"#));
+        assert_eq!(waited, is_aside);
+    }
 }
 
 #[tokio::test]
