@@ -13,6 +13,7 @@
 mod common;
 
 mod context;
+mod critic;
 mod goes_on;
 mod llama;
 mod model;

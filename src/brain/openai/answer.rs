@@ -1,6 +1,7 @@
 //! A model's answer, read from whatever the server sends.
 
 use super::arguments::{self, Malformed};
+use super::bounded::{MOST_CALLS, first};
 use super::problem::Problem;
 use super::tags::Tagged;
 use super::words::{self, Written};
@@ -12,11 +13,11 @@ use crate::domain::Json;
 pub(super) struct Answer {
     /// Its words, without its thoughts.
     pub(super) content: String,
-    /// The tools it calls.
+    /// The tools it calls; of very many, the first.
     pub(super) calls: Vec<Asked>,
     /// It does not want to, or is not let; in whose words there are.
     pub(super) refusal: Option<String>,
-    /// Whether it was cut off at the longest answer the server gives.
+    /// Whether it was cut off, at the longest answer the server gives or that is read here.
     pub(super) cut: bool,
     /// What it cost, where the server says.
     pub(super) tokens: Option<Tokens>,
@@ -77,29 +78,36 @@ pub(super) fn read(body: &str) -> Result<Answer, NoAnswer> {
         let problem = Problem::within(200, &fields);
         return Err(problem.map_or(NoAnswer::Unreadable("has no \"choices\""), NoAnswer::Refused));
     }
-    let choices = fields.list("choices");
-    let choice = choices.first().and_then(|choice| Fields::of(choice)).unwrap_or_default();
+    let choices = fields.get("choices").and_then(|raw| first(raw, 1, Some)).unwrap_or_default();
+    let choice = choices.elements.first().and_then(|choice| Fields::of(choice)).unwrap_or_default();
     if let Some(problem) = choice.get("error").and_then(|_| Problem::within(200, &choice)) {
         return Err(NoAnswer::Refused(problem));
     }
     let said = choice.object("message").unwrap_or_default();
-    let (text, refused) = words::content(said.get("content"));
-    let mut calls: Vec<Asked> = said.list("tool_calls").into_iter().filter_map(called).collect();
+    let said_in = words::content(said.get("content"));
+    let listed = said.get("tool_calls").and_then(|raw| first(raw, MOST_CALLS, called)).unwrap_or_default();
+    let (mut calls, mut more) = (listed.elements, listed.more);
     let legacy = said.object("function_call").map(|legacy| function(None, &legacy));
     // An empty one is how some say that there is none.
     if calls.is_empty() {
         calls.extend(legacy.filter(|call| !call.name.is_empty()));
     }
-    let mut content = words::without_thoughts(&text);
+    let mut content = words::without_thoughts(&said_in.words);
     if calls.is_empty() {
         let (rest, within) = words::calls_within(&content);
         content = rest;
-        calls.extend(within.into_iter().map(written));
+        more = within.more;
+        calls.extend(within.elements.into_iter().map(written));
+    }
+    if more {
+        tracing::info!(most = MOST_CALLS, "the model's calls beyond are left out");
     }
     let reason = choice.string("finish_reason").unwrap_or_default().to_lowercase();
     let filtered = (reason == "content_filter").then(|| "the server's content filter stopped the answer".to_owned());
-    let refusal = said.string("refusal").or(refused).filter(|words| !words.trim().is_empty()).or(filtered);
-    let cut = matches!(reason.as_str(), "length" | "max_tokens" | "model_length");
+    let refusal = said.string("refusal").or(said_in.refusal).filter(|words| !words.trim().is_empty()).or(filtered);
+    let is_at_limit = matches!(reason.as_str(), "length" | "max_tokens" | "model_length");
+    // The last call is whole where others follow.
+    let cut = (is_at_limit || said_in.is_cut) && !more;
     Ok(Answer { content, calls, refusal, cut, tokens: tokens(&fields), model: fields.string("model") })
 }
 
@@ -200,6 +208,20 @@ mod tests {
         assert!(bad.calls[0].arguments.is_err());
         let odd = message(r#"{"tool_calls":[null,7,{"function":{"arguments":""}}]}"#);
         assert_eq!(calls(&odd), [("", "{}".to_owned())]);
+    }
+
+    #[test]
+    fn of_very_many_calls_the_first_are_read_and_none_of_them_counts_as_cut_off() {
+        let call = r#"{"function":{"name":"a","arguments":"{}"}}"#;
+        let body = |count: usize| {
+            let calls = vec![call; count].join(",");
+            format!(r#"{{"choices":[{{"message":{{"tool_calls":[null,{calls}]}},"finish_reason":"length"}},{{}}]}}"#)
+        };
+        let answer = |count| read(&body(count)).unwrap();
+        assert_eq!((answer(64).calls.len(), answer(64).cut), (64, true));
+        assert_eq!((answer(70_000).calls.len(), answer(70_000).cut), (64, false));
+        let parts = message(&format!(r#"{{"content":[{}"b"]}}"#, "\"a\",".repeat(250_000)));
+        assert!(parts.cut && parts.content.len() == 10_000);
     }
 
     #[test]

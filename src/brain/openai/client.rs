@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Response, Url, redirect};
+use reqwest::{Response, StatusCode, Url, redirect};
 
 use super::answer::{self, Answer, NoAnswer};
+use super::aside::aside;
 use super::given_up::GivenUp;
 use super::problem::{Problem, WHERE, brief};
 use super::request::{Draft, Features};
@@ -94,15 +95,17 @@ impl Client {
 
     /// The answer to `draft`. A field that the server says it does not take is left out from then on; what is left out
     /// without its having been named stands in `dropped`, for further questions of the same step.
-    pub(super) async fn ask(&self, draft: &Draft<'_>, dropped: &mut Features) -> Result<Answer, AskError> {
-        let mut named = self.given_up.of(draft.model);
+    pub(super) async fn ask(&self, draft: &Draft, dropped: &mut Features) -> Result<Answer, AskError> {
+        let mut named = self.given_up.of(&draft.model);
         loop {
             let without = named.and(*dropped);
-            let body = draft.body(without).to_string();
+            let written = draft.clone();
+            let body =
+                aside(draft.bytes(), move || written.body(without).to_string()).await.map_err(AskError::Brain)?;
             let asked = retry(self.retries, &self.name, || self.attempt(body.clone(), draft, without)).await;
             let problem = match asked.map_err(AskError::Brain)? {
                 Ok(answer) => {
-                    self.given_up.remember(draft.model, named);
+                    self.given_up.remember(&draft.model, named);
                     return Ok(answer);
                 }
                 Err(problem) => problem,
@@ -126,7 +129,7 @@ impl Client {
     async fn attempt(
         &self,
         body: String,
-        draft: &Draft<'_>,
+        draft: &Draft,
         without: Features,
     ) -> Result<Result<Answer, Problem>, TryError> {
         let asking = async {
@@ -136,25 +139,19 @@ impl Client {
             }
             let cut = |error: reqwest::Error| retry::by_error(&error.without_url());
             let mut response = request.send().await.map_err(cut)?;
-            let text = self.text(&mut response).await?;
-            Ok((response.status(), response.headers().clone(), text))
+            let body = self.body(&mut response).await?;
+            Ok((response.status(), response.headers().clone(), body))
         };
         let answered = tokio::time::timeout(self.timeout, asking).await;
-        let (status, headers, text) = answered.unwrap_or_else(|_| Err(retry::timed_out()))?;
-        let problem = if status.is_success() {
-            match answer::read(&text) {
-                Ok(answer) => return Ok(Ok(answer)),
-                Err(NoAnswer::Refused(problem)) => problem,
-                Err(NoAnswer::Unreadable(why)) => {
-                    let start = excerpt(&text);
-                    let message = format!("{} answered {status} with a body that {why}: {start}{WHERE}", self.name);
-                    return Err(TryError::protocol(message));
-                }
+        let (status, headers, body) = answered.unwrap_or_else(|_| Err(retry::timed_out()))?;
+        let problem = match read_aside(status, body, self.key.clone()).await? {
+            Read::Answer(answer) => return Ok(Ok(answer)),
+            Read::Problem(problem) => problem,
+            Read::Unreadable { why, start } => {
+                let message = format!("{} answered {status} with a body that {why}: {start}{WHERE}", self.name);
+                return Err(TryError::protocol(message));
             }
-        } else {
-            Problem::read(status.as_u16(), &text)
         };
-        let problem = Problem { message: brief(&problem.message), ..problem };
         // Some complain of a field they do not know with a 500 (llama-cpp-python): no waiting helps against that.
         let is_complaint = matches!(problem.status, 500 | 501) && draft.named(&problem, without).is_some();
         if problem.is_passing() && !is_complaint {
@@ -164,16 +161,13 @@ impl Client {
         Ok(Err(problem))
     }
 
-    /// The body without the key, read no further than the limit.
-    async fn text(&self, response: &mut Response) -> Result<String, TryError> {
+    /// The body, read no further than the limit.
+    async fn body(&self, response: &mut Response) -> Result<Vec<u8>, TryError> {
         let mut body = Vec::new();
         loop {
             match response.chunk().await {
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Ok(None) => {
-                    let text = String::from_utf8_lossy(&body);
-                    return Ok(secret::hidden(&text, self.key.as_ref()).into_owned());
-                }
+                Ok(None) => return Ok(body),
                 Err(error) => return Err(retry::by_error(&error.without_url())),
             }
             if body.len() > self.max_reply_bytes {
@@ -195,5 +189,61 @@ impl Client {
         let Problem { status, message, .. } = problem;
         let message = format!("{} answered {status}: {message}{}", self.name, problem.advice());
         BrainError::Status { status: *status, message }
+    }
+}
+
+/// What a body says.
+#[derive(Debug)]
+enum Read {
+    Answer(Answer),
+    /// In words that may be passed on.
+    Problem(Problem),
+    Unreadable {
+        why: &'static str,
+        start: String,
+    },
+}
+
+/// Reads a body, a long one beside the threads that serve everything else.
+async fn read_aside(status: StatusCode, body: Vec<u8>, key: Option<HeaderValue>) -> Result<Read, TryError> {
+    let read = aside(body.len(), move || read(status, &body, key.as_ref())).await;
+    read.map_err(|error| TryError::protocol(error.to_string()))
+}
+
+/// Reads a body, after the key has been taken out of it.
+fn read(status: StatusCode, body: &[u8], key: Option<&HeaderValue>) -> Read {
+    let text = String::from_utf8_lossy(body);
+    let text = secret::hidden(&text, key);
+    let problem = if status.is_success() {
+        match answer::read(&text) {
+            Ok(answer) => return Read::Answer(answer),
+            Err(NoAnswer::Refused(problem)) => problem,
+            Err(NoAnswer::Unreadable(why)) => return Read::Unreadable { why, start: excerpt(&text) },
+        }
+    } else {
+        Problem::read(status.as_u16(), &text)
+    };
+    Read::Problem(Problem { message: brief(&problem.message), ..problem })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_long_answer_is_read_on_another_thread() {
+        let body = |length| format!(r#"{{"choices":[{{"message":{{"content":"{}"}}}}]}}"#, "x".repeat(length));
+        for (length, is_aside) in [(100, false), (1_000_000, true)] {
+            let mut reading = pin!(read_aside(StatusCode::OK, body(length).into_bytes(), None));
+            let read = match reading.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(read) => (read, false),
+                Poll::Pending => (reading.await, true),
+            };
+            let (Ok(Read::Answer(answer)), waited) = read else { panic!("{read:?}") };
+            assert_eq!((answer.content.len(), waited), (length, is_aside));
+        }
     }
 }

@@ -13,6 +13,7 @@
 //! another; `MCP_TIMEOUT` and `MAX_REPLY_BYTES` bound an answer.
 
 use super::answer::{Answer, Asked, Tokens};
+use super::aside::aside;
 use super::client::AskError;
 use super::conversation::{Conversation, said};
 use super::fit::{self, Fitted, Rate};
@@ -20,7 +21,7 @@ use super::message::{Message, quote, shortened};
 use super::proposal::Files;
 use super::record::{Assistant, Call, Context, Record};
 use super::request::{Draft, Features};
-use super::{OpenAiBrain, arguments, critic};
+use super::{OpenAiBrain, arguments};
 use crate::brain::BrainError;
 use crate::brain::fields::Fields;
 use crate::domain::Json;
@@ -31,19 +32,12 @@ const SHORTENED: u32 = 4;
 /// How much of what a model wrote wrongly is quoted back to it.
 const QUOTED: usize = 300;
 
-/// A model is asked to do no more calls than this in one answer, each of which is an iteration: noise can have thousands,
-/// which would stand in every request from then on.
-const MOST_CALLS: usize = 64;
-
 /// Of words that came to nothing, the model sees so many characters again: one that ran on to the greatest length would
 /// take up its own context.
 const SEEN_AGAIN: usize = 2000;
 
 /// Stands for an answer without words.
 const EMPTY: &str = "(nothing)";
-
-/// So much shorter, in turn, is what a critic gets that refused it as too long.
-const LESS: [usize; 4] = [1, 2, 4, 8];
 
 /// A step under way.
 pub(super) struct Step<'a> {
@@ -63,13 +57,14 @@ pub(super) struct Step<'a> {
 pub(super) struct Spent {
     tokens: Option<Tokens>,
     context: Option<Context>,
-    critique: Vec<Json>,
+    pub(super) critique: Vec<Json>,
     corrections: Vec<String>,
     nudged: bool,
     corrected: bool,
-    rounds: u32,
+    /// How often the critic has sent something back.
+    pub(super) rounds: u32,
     /// What the main model and the critic are not asked with, after refusals that name nothing.
-    dropped: [Features; 2],
+    pub(super) dropped: [Features; 2],
 }
 
 impl Step<'_> {
@@ -84,12 +79,7 @@ impl Step<'_> {
 
     async fn decided(&mut self) -> Result<Json, BrainError> {
         loop {
-            let mut answer = self.ask().await?;
-            if answer.calls.len() > MOST_CALLS {
-                tracing::info!(calls = answer.calls.len(), most = MOST_CALLS, "the calls beyond are left out");
-                answer.calls.truncate(MOST_CALLS);
-                answer.cut = false;
-            }
+            let answer = self.ask().await?;
             if let Some(refusal) = &answer.refusal {
                 return Err(BrainError::Protocol(format!("the model refused: {}", shortened(refusal, QUOTED, "here"))));
             }
@@ -97,7 +87,7 @@ impl Step<'_> {
                 self.nudge(&answer)?;
                 continue;
             }
-            let proposal = self.proposal(&answer);
+            let mut proposal = self.proposal(&answer);
             let made = answer.calls.iter().zip(&proposal.tool_calls);
             let is_malformed =
                 made.into_iter().any(|(asked, call)| asked.arguments.is_err() && call.not_done.is_none());
@@ -105,8 +95,7 @@ impl Step<'_> {
                 self.correct(&answer, &proposal);
                 continue;
             }
-            // What cannot be done anyway needs no second opinion.
-            if !is_malformed && self.is_sent_back(&proposal).await? {
+            if self.is_sent_back(&mut proposal).await? {
                 continue;
             }
             return Ok(self.reply(&answer, &proposal));
@@ -121,16 +110,16 @@ impl Step<'_> {
         let mut found = self.conversation.room;
         let mut refused: Option<(usize, String)> = None;
         for _ in 0..=SHORTENED {
-            let fitted = self.fitted(known.into_iter().chain(found).min());
+            let mut fitted = self.fitted(known.into_iter().chain(found).min()).await?;
             if let Some((bytes, message)) = &refused
                 && fitted.bytes >= *bytes
             {
                 return Err(too_long(message));
             }
             let draft = Draft {
-                model: self.model,
-                messages: &fitted.messages,
-                tools: Some(&brain.tools),
+                model: self.model.to_owned(),
+                messages: std::mem::take(&mut fitted.messages).into(),
+                tools: Some(brain.tools.clone()),
                 schema: None,
                 temperature: brain.settings.temperature,
                 seed: brain.settings.seed,
@@ -153,9 +142,18 @@ impl Step<'_> {
         Err(too_long(&message))
     }
 
-    fn fitted(&self, room: Option<usize>) -> Fitted {
+    async fn fitted(&mut self, room: Option<usize>) -> Result<Fitted, BrainError> {
         let around = self.brain.tools.described(true).as_str().len();
-        fit::fit(&self.conversation.messages, around, room)
+        // They are lent to the work, and come back with it.
+        let messages = std::mem::take(&mut self.conversation.messages);
+        let bytes = messages.iter().map(Message::bytes).sum();
+        let (messages, fitted) = aside(bytes, move || {
+            let fitted = fit::fit(&messages, around, room);
+            (messages, fitted)
+        })
+        .await?;
+        self.conversation.messages = messages;
+        Ok(fitted)
     }
 
     fn count(&mut self, answer: &Answer, fitted: &Fitted) {
@@ -170,7 +168,7 @@ impl Step<'_> {
         self.spent.context = Some(context);
     }
 
-    fn spend(&mut self, answer: &Answer) {
+    pub(super) fn spend(&mut self, answer: &Answer) {
         let sum = self.spent.tokens.unwrap_or_default();
         self.spent.tokens = answer.tokens.map(|tokens| sum.and(tokens)).or(self.spent.tokens);
     }
@@ -179,7 +177,7 @@ impl Step<'_> {
     fn nudge(&mut self, answer: &Answer) -> Result<(), BrainError> {
         let (what, told) = if answer.cut {
             (
-                "was cut off at the server's limit for one answer, before it came to anything",
+                "was cut off at the greatest length of one answer, before it came to anything",
                 "Your answer was cut off at its greatest length. Be brief: call one tool, or give a short summary.",
             )
         } else {
@@ -258,54 +256,6 @@ impl Step<'_> {
             };
             self.conversation.messages.push(Message::Tool { id: call.id.clone(), content });
         }
-    }
-
-    /// Asks the critic; whether the main model has to think again.
-    async fn is_sent_back(&mut self, proposal: &Assistant) -> Result<bool, BrainError> {
-        let Some(critic) = self.critic.filter(|_| self.spent.rounds < self.brain.settings.critique_rounds) else {
-            return Ok(false);
-        };
-        let answer = self.review(critic, proposal).await?;
-        self.spend(&answer);
-        let verdict = critic::verdict(&answer);
-        self.spent.critique.push(critic::record(&verdict, proposal, critic));
-        if !verdict.revise {
-            return Ok(false);
-        }
-        self.spent.rounds += 1;
-        self.conversation.messages.push(said(proposal));
-        let why = verdict.reason;
-        if proposal.tool_calls.is_empty() {
-            let told = format!("The reviewer sent this back: {why}\nGo on with the task.");
-            self.conversation.messages.push(Message::User(told));
-        }
-        for call in &proposal.tool_calls {
-            let content = format!("not done: the reviewer sent it back: {why}");
-            self.conversation.messages.push(Message::Tool { id: call.id.clone(), content });
-        }
-        Ok(true)
-    }
-
-    async fn review(&mut self, critic: &str, proposal: &Assistant) -> Result<Answer, BrainError> {
-        let brain = self.brain;
-        let mut refused = String::new();
-        for less in LESS {
-            let messages = critic::question(self.task, &self.conversation.messages, proposal, &self.files, less);
-            let draft = Draft {
-                model: critic,
-                messages: &messages,
-                tools: None,
-                schema: Some(&brain.verdict),
-                temperature: brain.settings.temperature,
-                seed: brain.settings.seed,
-            };
-            match brain.client.ask(&draft, &mut self.spent.dropped[1]).await {
-                Ok(answer) => return Ok(answer),
-                Err(AskError::Brain(error)) => return Err(error),
-                Err(AskError::TooLong(message)) => refused = message,
-            }
-        }
-        Err(BrainError::Protocol(format!("the critique model takes no question as long as a step needs: {refused}")))
     }
 
     fn reply(&self, answer: &Answer, proposal: &Assistant) -> Json {

@@ -5,7 +5,9 @@
 //!            │             └─ the model's last answer has another call? that is the reply
 //!            └► decide ─► fit ─► client ─► request ─► POST …/chat/completions
 //!                 │                └─ answer (arguments, words, tags), problem, all through brain/fields
-//!                 └─► critic ─► proposal: an edit as a diff
+//!                 └─► review ─► critic ─► proposal: an edit as a diff, every call for itself
+//!                            └► verdict
+//!  aside: long texts are read on other threads       bounded: how much of an answer is read
 //!  toolset: the tools' schemas as servers want them    given_up: what a model does not take    secret: no key in errors
 //! ```
 //!
@@ -19,6 +21,8 @@
 
 mod answer;
 mod arguments;
+mod aside;
+mod bounded;
 mod client;
 mod conversation;
 mod critic;
@@ -31,10 +35,12 @@ mod prompt;
 mod proposal;
 mod record;
 mod request;
+mod review;
 mod tags;
 #[cfg(test)]
 mod tests;
 mod toolset;
+mod verdict;
 mod words;
 
 use std::sync::Arc;
@@ -44,19 +50,20 @@ use async_trait::async_trait;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 
+use self::aside::aside;
 use self::client::Client;
 use self::conversation::Conversation;
 use self::decide::{Spent, Step};
 use self::proposal::Files;
 use self::toolset::Toolset;
 use super::{Brain, BrainError, StepRequest, farewell, resync};
-use crate::domain::{Clock, Json, Models, Payload};
+use crate::domain::{Clock, Exchange, Json, Models, Payload};
 
 /// Asks a model.
 pub struct OpenAiBrain {
     settings: OpenAiSettings,
     client: Client,
-    tools: Toolset,
+    tools: Arc<Toolset>,
     /// The schema of the critic's answer.
     verdict: Json,
 }
@@ -100,11 +107,12 @@ impl OpenAiBrain {
     /// A brain that asks as `settings` say.
     pub fn new(settings: OpenAiSettings, clock: Arc<dyn Clock>) -> Result<Self, OpenAiSetupError> {
         let client = Client::new(&settings, clock)?;
-        let tools = Toolset::new(&settings.tools);
+        let tools = Arc::new(Toolset::new(&settings.tools));
         Ok(Self { settings, client, tools, verdict: critic::schema() })
     }
 
-    async fn ask(&self, request: &StepRequest, mut conversation: Conversation) -> Result<Json, BrainError> {
+    async fn ask(&self, request: &StepRequest, known: Known) -> Result<Json, BrainError> {
+        let Known { mut conversation, files } = known;
         let told = std::mem::take(&mut conversation.models);
         let model = self.settings.models.finetuned.as_ref().or(told.finetuned.as_ref());
         let Some(model) = model else {
@@ -113,7 +121,6 @@ impl OpenAiBrain {
             return Err(BrainError::Protocol(message.to_owned()));
         };
         let critic = self.settings.models.critique.as_ref().or(told.critique.as_ref());
-        let history = request.history.as_deref().unwrap_or_default();
         let step = Step {
             brain: self,
             model,
@@ -121,11 +128,44 @@ impl OpenAiBrain {
             conversation,
             task: &request.task,
             iteration: request.iteration,
-            files: critic.map(|_| Files::seen(history, &request.payload)).unwrap_or_default(),
+            files,
             spent: Spent::default(),
         };
         step.decide().await
     }
+}
+
+/// What is known before a model is asked.
+struct Known {
+    conversation: Conversation,
+    /// For the critic, where there is one.
+    files: Files,
+}
+
+/// What comes of the history.
+enum Before {
+    /// The model has decided on this step with its last answer.
+    Decided(Json),
+    Open(Box<Known>),
+}
+
+fn know(request: &StepRequest, tools: &Toolset, has_critic: bool) -> Before {
+    let history = request.history.as_deref().unwrap_or_default();
+    let mut conversation = Conversation::rebuild(request, history, tools);
+    if let Some(reply) = conversation.next_call() {
+        return Before::Decided(reply);
+    }
+    let has_critic = has_critic || conversation.models.critique.is_some();
+    let files = if has_critic { Files::seen(history, &request.payload) } else { Files::default() };
+    Before::Open(Box::new(Known { conversation, files }))
+}
+
+/// How much text there is to be read.
+fn bytes(request: &StepRequest) -> usize {
+    let size = |json: &Json| json.as_str().len();
+    let exchange = |one: &Exchange| size(&one.agent_input) + one.mcp_reply.as_ref().map_or(0, size);
+    let history: usize = request.history.iter().flatten().map(exchange).sum();
+    history + size(&request.payload) + size(&request.task)
 }
 
 #[async_trait]
@@ -134,17 +174,15 @@ impl Brain for OpenAiBrain {
         if Payload::abort_reason(&request.payload).is_some() {
             return Ok(farewell());
         }
-        let history = match &request.history {
-            Some(history) => history.as_slice(),
-            None if request.iteration > 1 => {
-                return Ok(resync());
-            }
-            None => &[],
-        };
-        let mut conversation = Conversation::rebuild(request, history, &self.tools);
-        match conversation.next_call() {
-            Some(reply) => Ok(reply),
-            None => self.ask(request, conversation).await,
+        if request.history.is_none() && request.iteration > 1 {
+            return Ok(resync());
+        }
+        let (asked, tools) = (request.clone(), self.tools.clone());
+        let has_critic = self.settings.models.critique.is_some();
+        let bytes = bytes(request);
+        match aside(bytes, move || know(&asked, &tools, has_critic)).await? {
+            Before::Decided(reply) => Ok(reply),
+            Before::Open(known) => self.ask(request, *known).await,
         }
     }
 }

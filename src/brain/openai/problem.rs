@@ -1,11 +1,15 @@
 //! What a server says when it does not answer: error bodies of all styles, and what kind of trouble they tell of.
 
+use super::bounded::first;
 use super::words;
-use crate::brain::fields::{Fields, list, string};
+use crate::brain::fields::{Fields, string};
 use crate::brain::retry::may_pass;
 
 /// The longest message that is passed on; servers have been seen to send the whole prompt back.
 const LONGEST: usize = 500;
+
+/// No more of them go into a message of that length.
+const MOST_FAULTS: usize = 100;
 
 /// A server's refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,8 +119,8 @@ fn words_of(error: &Fields<'_>) -> Option<String> {
             return Some(text).filter(|text| !text.is_empty());
         }
         // FastAPI: a list of what is wrong, each with its place.
-        let faults: Vec<String> = list(raw)?.into_iter().filter_map(fault).collect();
-        Some(faults.join("; ")).filter(|text| !text.is_empty())
+        let faults = first(raw, MOST_FAULTS, fault)?;
+        Some(faults.elements.join("; ")).filter(|text| !text.is_empty())
     })
 }
 
@@ -124,7 +128,7 @@ fn fault(raw: &str) -> Option<String> {
     let fault = Fields::of(raw)?;
     let place: Vec<String> =
         fault.list("loc").into_iter().map(|part| string(part).unwrap_or_else(|| part.to_owned())).collect();
-    Some(format!("{}: {}", place.join("."), words::content(fault.get("msg")).0))
+    Some(format!("{}: {}", place.join("."), words::content(fault.get("msg")).words))
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is within the bounds of a status")]

@@ -36,6 +36,11 @@ struct Seen {
 }
 
 impl Files {
+    /// How many bytes of text they have.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.values().map(|seen| seen.text.len()).sum()
+    }
+
     /// From what the tools were asked, and what they answered.
     pub(super) fn seen(history: &[Exchange], payload: &Json) -> Self {
         let mut files = Self::default();
@@ -100,11 +105,8 @@ impl Files {
     }
 }
 
-/// The proposal in words.
-pub(super) fn told(proposal: &Assistant, files: &Files) -> String {
-    if proposal.tool_calls.is_empty() {
-        return format!("End the task, with this summary:\n{}", proposal.content);
-    }
+/// The calls that are to be done, in words.
+pub(super) fn calls(proposal: &Assistant, files: &Files) -> Vec<String> {
     let calls = proposal.tool_calls.iter().filter(|call| call.not_done.is_none());
     // The calls are done one after the other: each finds what those before it leave.
     let mut files = files.clone();
@@ -115,15 +117,14 @@ pub(super) fn told(proposal: &Assistant, files: &Files) -> String {
         }
         text
     });
-    let calls: Vec<String> = calls.collect();
-    let words = if proposal.content.is_empty() { String::new() } else { format!("{}\n\n", proposal.content) };
-    format!("{words}{}", calls.join("\n\n"))
+    calls.collect()
 }
 
 fn action(name: &str, arguments: &Json, files: &Files) -> String {
     let fields = Fields::of(arguments.as_str()).unwrap_or_default();
     match (name, path(&fields)) {
         (EDIT, Some(path)) => format!("Call edit_file on {path}:\n{}", edit(&path, &fields, files)),
+        _ if !arguments.is_object() => format!("Call {name}, which fails, for this is no object: {arguments}"),
         _ => format!("Call {name} with {arguments}"),
     }
 }
@@ -236,7 +237,8 @@ mod tests {
             call("run_command", r#"{"command":"make"}"#),
             call("edit_file", r#"{"file_path":"a","new_content":"3\n","insert_after_line":1}"#),
         ];
-        let text = told(&Assistant { content: String::new(), tool_calls: calls }, &seen(&[HAS_READ]));
+        let proposal = Assistant { content: String::new(), tool_calls: calls };
+        let text = super::calls(&proposal, &seen(&[HAS_READ])).concat();
         assert!(text.contains(" 1\n-two\n+2\n"), "{text}");
         assert!(text.contains("commands have run since"), "{text}");
         assert!(text.ends_with(" 1\n 2\n+3\n"), "{text}");
@@ -247,9 +249,7 @@ mod tests {
         let call =
             Call { id: "1".into(), name: "run_command".into(), arguments: json(r#"{"command":"ls"}"#), not_done: None };
         let proposal = Assistant { content: "I look.".into(), tool_calls: vec![call] };
-        let text = told(&proposal, &Files::default());
-        assert_eq!(text, "I look.\n\nCall run_command with {\"command\":\"ls\"}");
-        let finish = Assistant { content: "Done.".into(), tool_calls: Vec::new() };
-        assert!(told(&finish, &Files::default()).ends_with("summary:\nDone."));
+        assert_eq!(calls(&proposal, &Files::default()), ["Call run_command with {\"command\":\"ls\"}"]);
+        assert!(action("x", &json("\"oops\""), &Files::default()).ends_with("fails, for this is no object: \"oops\""));
     }
 }

@@ -97,6 +97,11 @@ impl From<Tokens> for Usage {
 }
 
 impl Assistant {
+    /// How many bytes of text it has.
+    pub(super) fn bytes(&self) -> usize {
+        self.content.len() + self.tool_calls.iter().map(|call| call.arguments.as_str().len()).sum::<usize>()
+    }
+
     /// Reads it back.
     pub(super) fn read(text: &str) -> Option<Self> {
         let fields = Fields::of(text)?;

@@ -1,5 +1,7 @@
 //! The body of a request, with as many of the optional fields as the server takes.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::message::Message;
@@ -7,15 +9,15 @@ use super::problem::Problem;
 use super::toolset::Toolset;
 use crate::domain::Json;
 
-/// What is to be asked.
-#[derive(Clone, Copy)]
-pub(super) struct Draft<'a> {
-    pub(super) model: &'a str,
-    pub(super) messages: &'a [Message],
+/// What is to be asked. It owns what it has, so that a long one can be written out on another thread.
+#[derive(Clone)]
+pub(super) struct Draft {
+    pub(super) model: String,
+    pub(super) messages: Arc<[Message]>,
     /// For the main model.
-    pub(super) tools: Option<&'a Toolset>,
+    pub(super) tools: Option<Arc<Toolset>>,
     /// For the critic: the schema of its answer.
-    pub(super) schema: Option<&'a Json>,
+    pub(super) schema: Option<Json>,
     pub(super) temperature: Option<f64>,
     pub(super) seed: Option<i64>,
 }
@@ -63,7 +65,12 @@ impl Features {
     }
 }
 
-impl Draft<'_> {
+impl Draft {
+    /// How many bytes of messages there are.
+    pub(super) fn bytes(&self) -> usize {
+        self.messages.iter().map(Message::bytes).sum()
+    }
+
     /// The body, without the features that were given up.
     pub(super) fn body(&self, without: Features) -> Json {
         #[derive(Serialize)]
@@ -95,19 +102,19 @@ impl Draft<'_> {
         }
         let merged;
         let messages = if without.has(SYSTEM) {
-            merged = without_system(self.messages);
-            &merged
+            merged = without_system(&self.messages);
+            &merged[..]
         } else {
-            self.messages
+            &self.messages[..]
         };
         let format =
             |schema| Format { r#type: "json_schema", json_schema: Named { name: "verdict", strict: true, schema } };
         Json::of(&Body {
-            model: self.model,
+            model: &self.model,
             messages,
-            tools: self.tools.map(|tools| tools.described(!without.has(STRICT))),
-            tool_choice: self.tools.filter(|_| !without.has(CHOICE)).map(|_| "auto"),
-            response_format: self.schema.filter(|_| !without.has(SCHEMA)).map(format),
+            tools: self.tools.as_ref().map(|tools| tools.described(!without.has(STRICT))),
+            tool_choice: self.tools.as_ref().filter(|_| !without.has(CHOICE)).map(|_| "auto"),
+            response_format: self.schema.as_ref().filter(|_| !without.has(SCHEMA)).map(format),
             temperature: self.temperature.filter(|_| !without.has(TEMPERATURE)),
             seed: self.seed.filter(|_| !without.has(SEED)),
             stream: false,
@@ -163,9 +170,9 @@ mod tests {
         let tools = Toolset::new(&Json::parse("[]").unwrap());
         let messages = [Message::System("be".into()), Message::User("do".into())];
         let draft = Draft {
-            model: "m",
-            messages: &messages,
-            tools: Some(&tools),
+            model: "m".into(),
+            messages: messages.into(),
+            tools: Some(Arc::new(tools)),
             schema: None,
             temperature: Some(0.5),
             seed: None,
@@ -188,10 +195,10 @@ mod tests {
         let messages = [Message::System("be".into()), Message::User("do".into())];
         let schema = Json::parse("{}").unwrap();
         let draft = Draft {
-            model: "m",
-            messages: &messages,
+            model: "m".into(),
+            messages: messages.into(),
             tools: None,
-            schema: Some(&schema),
+            schema: Some(schema),
             temperature: None,
             seed: Some(-1),
         };

@@ -1,5 +1,7 @@
 //! The conversation as it is rebuilt from histories, and steps that need no model.
 
+use std::task::{Context, Poll, Waker};
+
 use proptest::prelude::*;
 
 use super::message::Message;
@@ -118,6 +120,22 @@ async fn without_its_history_a_task_is_not_gone_on_with() {
 }
 
 #[tokio::test]
+async fn a_long_history_is_read_on_another_thread() {
+    for (length, is_aside) in [(100, false), (1_000_000, true)] {
+        let result = format!(r#"{{"event":"tool_result","result":{{"stdout":"{}"}}}}"#, "x".repeat(length));
+        let request = request(&result, Some(vec![exchange(START, &two_calls(""))]));
+        let brain = brain();
+        let mut step = brain.step(&request);
+        let (reply, waited) = match step.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(reply) => (reply, false),
+            Poll::Pending => (step.await, true),
+        };
+        assert!(reply.unwrap().as_str().ends_with(r#""call":1}"#));
+        assert_eq!(waited, is_aside);
+    }
+}
+
+#[tokio::test]
 async fn a_model_is_named_by_the_brain_or_by_the_worker() {
     let unnamed = brain().step(&request(r#"{"event":"start","task":{}}"#, None)).await.unwrap_err();
     assert!(unnamed.to_string().starts_with("OPENAI_FINETUNED_MODEL_ID is not set"), "{unnamed}");
@@ -196,7 +214,7 @@ proptest! {
             let _ = (answer::read(&odd), problem::Problem::read(400, &odd), arguments::read_text(&odd));
             let _ = (words::without_thoughts(&odd), words::calls_within(&odd));
             let said = answer::Answer { content: odd, ..Default::default() };
-            let _ = critic::verdict(&said);
+            let _ = verdict::read(&said);
         }
     }
 }

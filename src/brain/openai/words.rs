@@ -1,7 +1,8 @@
 //! The words of an answer: text in parts, thoughts that are not meant for anybody, tool calls written into them.
 
+use super::bounded::{First, MOST_CALLS, MOST_PARTS, first};
 use super::tags::{self, Tagged};
-use crate::brain::fields::{Fields, list, string};
+use crate::brain::fields::{Fields, string};
 
 /// How models write a tool call whose server does not know the form (Hermes, Qwen). Inside stands an object, or what
 /// `tags` reads.
@@ -10,26 +11,42 @@ const CALL: (&str, &str) = ("<tool_call>", "</tool_call>");
 /// How models think aloud.
 const THOUGHT: (&str, &str) = ("<think>", "</think>");
 
-/// The text of a `content`: a string, or a list of parts. And a refusal, if a part is one.
-pub(super) fn content(raw: Option<&str>) -> (String, Option<String>) {
-    let Some(raw) = raw else { return (String::new(), None) };
-    if let Some(text) = string(raw) {
-        return (text, None);
-    }
-    let (mut words, mut refusal) = (String::new(), None);
+/// What a `content` has.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Content {
+    pub(super) words: String,
+    /// In whose words the model refuses, if a part is a refusal.
+    pub(super) refusal: Option<String>,
+    /// It has more parts than were read.
+    pub(super) is_cut: bool,
+}
+
+/// Reads a `content`: a string, or a list of parts.
+pub(super) fn content(raw: Option<&str>) -> Content {
+    let Some(raw) = raw else { return Content::default() };
+    let mut content = Content::default();
     // A single part without its list has been seen, too.
-    for part in list(raw).unwrap_or_else(|| vec![raw]) {
-        match (string(part), Fields::of(part)) {
-            (Some(text), _) => words.push_str(&text),
-            (None, Some(part)) => {
-                refusal = refusal.or(part.string("refusal"));
-                // Parts of other types (thinking, …) have no text of their own.
-                words.push_str(&part.string("text").unwrap_or_default());
-            }
-            (None, None) => {}
+    let parts = first(raw, MOST_PARTS, |part| {
+        content.take(part);
+        Some(())
+    });
+    match parts {
+        Some(parts) => content.is_cut = parts.more,
+        None => content.take(raw),
+    }
+    content
+}
+
+impl Content {
+    fn take(&mut self, part: &str) {
+        if let Some(text) = string(part) {
+            self.words.push_str(&text);
+        } else if let Some(part) = Fields::of(part) {
+            self.refusal = self.refusal.take().or(part.string("refusal"));
+            // Parts of other types (thinking, …) have no text of their own.
+            self.words.push_str(&part.string("text").unwrap_or_default());
         }
     }
-    (words, refusal)
 }
 
 /// Without what the model thought before it answered. Some templates open the thought themselves, so that only its end
@@ -54,14 +71,19 @@ pub(super) enum Written {
     Tagged(Tagged),
 }
 
-/// Takes the tool calls out of the words. One that merely speaks of a mark stays.
-pub(super) fn calls_within(text: &str) -> (String, Vec<Written>) {
-    let (mut words, mut calls, mut rest) = (String::new(), Vec::new(), text);
+/// Takes the tool calls out of the words, and what stands behind the last one that is read. One that merely speaks of a
+/// mark stays.
+pub(super) fn calls_within(text: &str) -> (String, First<Written>) {
+    let (mut words, mut calls, mut rest) = (String::new(), First::default(), text);
     while let Some(at) = rest.find('<') {
         words.push_str(&rest[..at]);
         rest = &rest[at..];
         if let Some((call, behind)) = call(rest, &words) {
-            calls.push(call);
+            if calls.elements.len() == MOST_CALLS {
+                (calls.more, rest) = (true, "");
+                break;
+            }
+            calls.elements.push(call);
             rest = behind;
         } else {
             words.push('<');
@@ -107,10 +129,13 @@ mod tests {
             ("7", ""),
             (r#"[{"type":"text","text":null},null,3]"#, ""),
         ] {
-            assert_eq!(content(Some(raw)).0, expected, "{raw}");
+            assert_eq!(content(Some(raw)).words, expected, "{raw}");
         }
-        assert_eq!(content(None), (String::new(), None));
-        assert_eq!(content(Some(r#"[{"type":"refusal","refusal":"no"}]"#)).1.unwrap(), "no");
+        assert_eq!(content(None), Content::default());
+        assert_eq!(content(Some(r#"[{"type":"refusal","refusal":"no"}]"#)).refusal.unwrap(), "no");
+        let parts = |count: usize| content(Some(&format!("[{}{{\"text\":\"a\"}}]", "\"a\",".repeat(count - 1))));
+        assert_eq!((parts(10_000).words.len(), parts(10_000).is_cut), (10_000, false));
+        assert_eq!((parts(250_000).words.len(), parts(250_000).is_cut), (10_000, true));
     }
 
     #[test]
@@ -131,11 +156,11 @@ mod tests {
         let (words, calls) =
             calls_within("I look.\n<tool_call>\n{\"name\":\"a\"}\n</tool_call><tool_call>{\"name\":\"b\"}");
         assert_eq!(
-            (words.as_str(), calls),
+            (words.as_str(), calls.elements),
             ("I look.", [r#"{"name":"a"}"#, r#"{"name":"b"}"#].map(|call| Written::Object(call.to_owned())).to_vec())
         );
         let (words, calls) = calls_within("I removed the <tool_call> mark");
-        assert_eq!((words.as_str(), calls.len()), ("I removed the <tool_call> mark", 0));
+        assert_eq!((words.as_str(), calls.elements.len()), ("I removed the <tool_call> mark", 0));
     }
 
     #[test]
@@ -150,7 +175,11 @@ mod tests {
             ("a < b, <function=a> and <".to_owned(), "a < b, <function=a> and <", 0),
         ] {
             let (left, calls) = calls_within(&text);
-            assert_eq!((left.as_str(), calls.len()), (if count == 0 { &text } else { words }, count), "{text}");
+            assert_eq!(
+                (left.as_str(), calls.elements.len()),
+                (if count == 0 { &text } else { words }, count),
+                "{text}"
+            );
         }
     }
 
@@ -158,9 +187,21 @@ mod tests {
     fn no_number_of_marks_takes_more_than_a_moment() {
         for piece in ["<tool_call>", "\n<function=a>", "<tool_call> <function=a>\n", "<", "\n<function=a></function>"] {
             let text = piece.repeat(1_000_000 / piece.len());
-            assert!(calls_within(&text).1.len() * 10 < text.len());
+            assert!(calls_within(&text).1.elements.len() <= MOST_CALLS);
         }
         let values = "</parameter>".repeat(80_000);
-        assert_eq!(calls_within(&format!("<function=a><parameter=a>{values}")).1.len(), 1);
+        assert_eq!(calls_within(&format!("<function=a><parameter=a>{values}")).1.elements.len(), 1);
+    }
+
+    #[test]
+    fn of_hundreds_of_thousands_of_calls_the_first_are_read() {
+        let text = |count: usize| format!("a{}b", "<tool_call>{}</tool_call> ".repeat(count));
+        let (words, calls) = calls_within(&text(64));
+        assert_eq!(
+            (words.split_whitespace().collect::<String>(), calls.elements.len(), calls.more),
+            ("ab".into(), 64, false)
+        );
+        let (words, calls) = calls_within(&text(300_000));
+        assert_eq!((words.as_str(), calls.elements.len(), calls.more), ("a", 64, true));
     }
 }
