@@ -31,7 +31,7 @@ pub(super) struct Options {
 /// Tries the walls and the brain as `serve` would, and tells what came of it; the exit code is 1 where `serve` would not
 /// start, or no task would get far.
 pub(super) async fn doctor(config: Config, options: Options) -> anyhow::Result<Exit> {
-    let mut fit = settings(&config)?;
+    let mut fit = options.brain_only || settings(&config)?;
     if !options.brain_only {
         fit &= sandbox(config.clone()).await?;
     }

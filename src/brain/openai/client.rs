@@ -216,14 +216,20 @@ fn read(status: StatusCode, body: &[u8], key: Option<&HeaderValue>) -> Read {
     let text = secret::hidden(&text, key);
     let problem = if status.is_success() {
         match answer::read(&text) {
-            Ok(answer) => return Read::Answer(answer),
+            Ok(answer) => {
+                // It ends in a message for people, unlike the other words of an answer.
+                let refusal = answer.refusal.map(|words| secret::untold(&words, key).into_owned());
+                return Read::Answer(Answer { refusal, ..answer });
+            }
             Err(NoAnswer::Refused(problem)) => problem,
-            Err(NoAnswer::Unreadable(why)) => return Read::Unreadable { why, start: excerpt(&text) },
+            Err(NoAnswer::Unreadable(why)) => {
+                return Read::Unreadable { why, start: excerpt(&secret::untold(&text, key)) };
+            }
         }
     } else {
         Problem::read(status.as_u16(), &text)
     };
-    Read::Problem(Problem { message: brief(&problem.message), ..problem })
+    Read::Problem(Problem { message: brief(&secret::untold(&problem.message, key)), ..problem })
 }
 
 #[cfg(test)]
