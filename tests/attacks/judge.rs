@@ -46,7 +46,7 @@ pub struct Ran {
 /// What `CMD_MAX_PROCESSES` is here, and what may be started before it is noticed.
 const OWN_BOUND: usize = 256 + 64;
 
-/// The processes and threads on this machine (proc_loadavg(5), the second number behind the slash).
+/// The processes and threads on this machine: the number behind the slash in `proc_loadavg(5)`.
 fn running() -> usize {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap();
     load.split_ascii_whitespace().nth(3).and_then(|count| count.split_once('/')?.1.parse().ok()).unwrap()
