@@ -3,10 +3,11 @@
 //! Whoever writes them differs in types, nulls and what is left out. Nothing here fails: what is not
 //! there, or is of another type, is `None`. Values are kept as text: numbers and the order of keys are the writer's.
 
-use std::fmt::{self, Write};
+use std::fmt::Write;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+use crate::domain::Members;
 
 /// The members of an object, in order.
 #[derive(Clone, Debug, Default)]
@@ -15,7 +16,7 @@ pub(super) struct Fields<'a>(pub(super) Vec<(String, &'a RawValue)>);
 impl<'a> Fields<'a> {
     /// The members of the object that `text` is.
     pub(super) fn of(text: &'a str) -> Option<Self> {
-        serde_json::from_str(text).ok()
+        serde_json::from_str(text).ok().map(|Members(members)| Self(members))
     }
 
     /// A field; `null` counts as not given. Of several with one name the last counts, as most readers have it.
@@ -73,28 +74,6 @@ pub(super) fn object<'a>(members: impl IntoIterator<Item = (&'a str, &'a str)>) 
     }
     out.push('}');
     out
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = Vec<(String, &'de RawValue)>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(members)
-            }
-        }
-        deserializer.deserialize_map(Members).map(Fields)
-    }
 }
 
 #[cfg(test)]

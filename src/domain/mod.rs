@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!  json       a JSON value as the text it came in
+//!  members    a JSON object, member by member
 //!  id         TaskId, parsed once at the edge
 //!  spec       what a client posted: known options checked, the rest untouched
 //!  task       Task, TaskState and the one function that changes it
@@ -22,6 +23,7 @@ mod id;
 mod intent;
 mod iteration;
 mod json;
+mod members;
 mod spec;
 mod step;
 mod task;
@@ -34,6 +36,7 @@ pub use intent::{Intent, IntentError};
 pub(crate) use iteration::millis;
 pub use iteration::{Exchange, Line, LineError};
 pub use json::{Json, JsonError, MAX_DEPTH};
+pub use members::Members;
 pub use spec::{FieldError, SpecLimits, TaskSpec};
 pub use step::{Models, Payload, Reply, ReplyError, StopReason, ToolCall, Usage};
 pub use task::{ErrorCode, IllegalTransition, Outcome, Status, Task, TaskError, TaskEvent, TaskState};

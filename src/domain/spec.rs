@@ -1,14 +1,12 @@
 //! What a client posted: the known options checked, every other field left alone.
 
-use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::{Json, TaskId};
+use super::{Json, Members, TaskId};
 
 /// A posted task whose options have been checked.
 #[derive(Clone, Debug)]
@@ -67,7 +65,7 @@ impl TaskSpec {
         if !posted.is_object() {
             return Err(vec![FieldError::new("", "a task is a JSON object")]);
         }
-        let Fields(fields) = serde_json::from_str(posted.as_str())
+        let Members(fields) = serde_json::from_str(posted.as_str())
             .map_err(|error| vec![FieldError::new("", format!("not a readable object: {error}"))])?;
         let mut reader = Reader { fields, errors: Vec::new() };
 
@@ -159,7 +157,7 @@ impl<'a> Reader<'a> {
 
     fn labels(&mut self) {
         let Some(text) = self.given("labels") else { return };
-        let Ok(Fields(labels)) = serde_json::from_str::<Fields<'_>>(text) else {
+        let Ok(Members(labels)) = serde_json::from_str::<Members<'_>>(text) else {
             return self.fault("labels", "must be an object of strings");
         };
         if labels.len() > TaskSpec::MAX_LABELS {
@@ -171,31 +169,6 @@ impl<'a> Reader<'a> {
                 self.fault(&format!("labels/{key}"), "must be a string");
             }
         }
-    }
-}
-
-/// The members of a JSON object in order, repeated names included.
-struct Fields<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = Vec<(String, &'de RawValue)>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(members)
-            }
-        }
-        deserializer.deserialize_map(Members).map(Fields)
     }
 }
 
