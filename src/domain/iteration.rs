@@ -27,7 +27,7 @@ pub struct Line<'a> {
 }
 
 /// A line read back: what a brain that lost the task is given as history.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Exchange {
     /// The payload.
     pub agent_input: Json,

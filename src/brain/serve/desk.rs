@@ -139,13 +139,18 @@ fn plan(known: &mut Known, step: Step) -> Result<Plan, Refusal> {
             None => begun,
         };
         let task = task.ok_or_else(|| Refusal::Bad("history: does not begin with a start".to_owned()))?;
-        known.begin(id.clone(), Conversation::new(task, history));
+        // What is known already goes on: the brain may be thinking about its next step.
+        if known.get(&id).is_none_or(|known| known.task != task || known.exchanges != history) {
+            known.begin(id.clone(), Conversation::new(task, history));
+        }
     } else if let Some(task) = begun {
         // A task of the same name that says something else is another one.
-        let same = known
-            .get(&id)
-            .is_some_and(|known| known.exchanges.first().is_some_and(|first| first.agent_input == payload));
-        if !same {
+        let is_same = |known: &Conversation| match known.exchanges.first() {
+            Some(first) => first.agent_input == payload,
+            // The brain is thinking about it.
+            None => known.task == task,
+        };
+        if !known.get(&id).is_some_and(is_same) {
             known.begin(id.clone(), Conversation::new(task, Vec::new()));
         }
     }
@@ -267,7 +272,10 @@ mod tests {
         drop(first);
         let again = desk.answer(step(START));
         brain.let_go.add_permits(1);
-        assert_eq!(again.await.unwrap().as_str(), r#"{"event":"finish","count":1,"known":0}"#);
+        let reply = again.await.unwrap();
+        assert_eq!(reply.as_str(), r#"{"event":"finish","count":1,"known":0}"#);
+        // It is remembered, whoever asked first.
+        assert_eq!(desk.answer(step(START)).await.unwrap(), reply);
         assert_eq!(brain.asked.load(Ordering::Relaxed), 1);
         assert!(desk.lock().asking.is_empty());
     }

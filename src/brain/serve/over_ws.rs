@@ -1,13 +1,13 @@
 //! `/step` over a WebSocket: questions and answers as frames, answers in the order in which they are ready.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::response::Response;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use serde::Serialize;
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::over_http::status;
