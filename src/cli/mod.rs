@@ -225,7 +225,7 @@ fn one_line(error: &anyhow::Error) -> String {
             line.push_str(&cause);
         }
     }
-    line.replace('\n', " ")
+    crate::domain::one_line(&line).into_owned()
 }
 
 /// Prints a line of data. A reader that has gone away is an error, not a panic.
