@@ -59,12 +59,10 @@ impl Config {
         Ok(Some(value))
     }
 
-    /// The database's file.
-    pub fn database_file(&self) -> PathBuf {
-        match &self.database_url {
-            Some(Database::Sqlite(path)) => path.clone(),
-            None => self.output_dir.join("codex-agent.db"),
-        }
+    /// `DATABASE_URL`, or its default.
+    pub fn database(&self) -> Database {
+        let default = || Database::Sqlite(self.output_dir.join("codex-agent.db"));
+        self.database_url.clone().unwrap_or_else(default)
     }
 
     /// `REPLAY_DIR`, or where this service keeps its records.
@@ -129,7 +127,10 @@ impl Config {
 
     /// What no command may see, besides `CODE_DIR`'s other workspaces: each with its variable.
     pub fn private(&self) -> Vec<(&'static str, PathBuf)> {
-        let mut private = vec![("OUTPUT_DIR", self.output_dir.clone()), ("DATABASE_URL", self.database_file())];
+        let mut private = vec![("OUTPUT_DIR", self.output_dir.clone())];
+        if let Database::Sqlite(file) = self.database() {
+            private.push(("DATABASE_URL", file));
+        }
         private.extend(self.api_tokens_file.iter().map(|file| ("API_TOKENS_FILE", file.clone())));
         private
     }

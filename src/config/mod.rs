@@ -191,9 +191,26 @@ pub struct Config {
     #[arg(long, env = "ALLOWED_HOSTS", global = true, value_name = "HOST,…")]
     pub allowed_hosts: Option<String>,
 
-    /// Where tasks are kept, as `sqlite://PATH` [default: `OUTPUT_DIR`/codex-agent.db]
+    /// What this process does: everything, HTTP alone, or tasks alone (with HTTP for probes and figures). Apart from all they
+    /// need a `DATABASE_URL` of PostgreSQL
+    #[arg(
+        long,
+        env = "ROLE",
+        default_value = "all",
+        global = true,
+        value_enum,
+        value_name = "all|api|worker",
+        hide_possible_values = true
+    )]
+    pub role: Role,
+
+    /// Where tasks are kept: `sqlite://PATH` for one service, `postgres://…` for many workers on one queue [default: `OUTPUT_DIR`/codex-agent.db]
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true, value_name = "URL", value_parser = database)]
     pub database_url: Option<Database>,
+
+    /// How many connections to PostgreSQL this process has at most, besides one that listens
+    #[arg(long, env = "DATABASE_CONNECTIONS", default_value_t = 8, global = true, value_name = "N", value_parser = count)]
+    pub database_connections: u32,
 
     /// How long the service may stand still before another one may take its tasks over, in seconds
     #[arg(long, env = "LEASE", default_value = "30", global = true, value_name = "SECONDS", value_parser = seconds)]
@@ -272,6 +289,36 @@ pub enum BrainUrl {
 pub enum Database {
     /// In one file.
     Sqlite(PathBuf),
+    /// In a PostgreSQL database.
+    Postgres(DatabaseUrl),
+}
+
+/// A database's URL. It may bear a password, and is not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(pub(super) String);
+
+impl DatabaseUrl {
+    /// The whole of it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("postgres://…")
+    }
+}
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Role {
+    /// Everything.
+    All,
+    /// It answers clients, and runs nothing.
+    Api,
+    /// It runs tasks, and answers probes alone.
+    Worker,
 }
 
 /// How log lines look.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use super::{BrainUrl, Database};
+use super::{BrainUrl, Database, DatabaseUrl};
 
 pub(super) fn count(text: &str) -> Result<u32, String> {
     match text.trim().parse() {
@@ -100,10 +100,17 @@ pub(super) fn temperature(text: &str) -> Result<f64, String> {
 }
 
 pub(super) fn database(text: &str) -> Result<Database, String> {
-    let path = text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:"));
-    match path {
+    let text = text.trim();
+    if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+        // What is wrong with it in detail is said when it is opened, without the password.
+        return match text.split_once("://") {
+            Some((_, "")) => Err("has nothing behind postgres://".to_owned()),
+            _ => Ok(Database::Postgres(DatabaseUrl(text.to_owned()))),
+        };
+    }
+    match text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:")) {
         Some("") => Err("has no path behind sqlite://".to_owned()),
         Some(path) => Ok(Database::Sqlite(path.into())),
-        None => Err("must be sqlite://PATH in this version".to_owned()),
+        None => Err("must be sqlite://PATH or postgres://USER@HOST/NAME".to_owned()),
     }
 }

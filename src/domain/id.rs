@@ -1,4 +1,4 @@
-//! The name of a task.
+//! The names of tasks and workers.
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,6 +22,35 @@ pub enum InvalidTaskId {
     /// A leading dot or hyphen, which would make a hidden file or look like an option.
     #[error("must not start with '.' or '-'")]
     Start,
+}
+
+/// One life of one process that runs tasks: no two lives have the same.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkerId(Arc<str>);
+
+impl WorkerId {
+    /// The id's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for WorkerId {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 impl TaskId {

@@ -31,7 +31,7 @@ mod text;
 
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use hex::hex;
-pub use id::{InvalidTaskId, TaskId};
+pub use id::{InvalidTaskId, TaskId, WorkerId};
 pub use intent::{Intent, IntentError};
 pub(crate) use iteration::millis;
 pub use iteration::{Exchange, Line, LineError};

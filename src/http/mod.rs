@@ -84,6 +84,16 @@ pub fn router(api: Api, guard: &Guard) -> Router {
     guarded(routes, guard)
 }
 
+/// What a process answers that only runs tasks: whether it is well.
+pub fn probes(api: Api, guard: &Guard) -> Router {
+    let routes = OpenApiRouter::new().routes(routes!(health::healthz)).routes(routes!(health::readyz));
+    let routes = Router::from(routes)
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .with_state(api);
+    guarded(routes, guard)
+}
+
 /// Puts what every answer of ours has around `routes`: an id, a log line, problems as JSON, and the guard.
 pub fn guarded(routes: Router, guard: &Guard) -> Router {
     let guard = guard.clone();

@@ -237,7 +237,7 @@ impl Files {
     }
 
     fn hold(&self) -> Result<(), StoreError> {
-        self.wait(self.store.hold())
+        self.wait(self.store.hold_files())
     }
 
     fn wait<T>(&self, work: impl Future<Output = T>) -> T {

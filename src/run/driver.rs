@@ -58,7 +58,7 @@ pub struct Signals {
     pub cancel: CancellationToken,
     /// The worker stops: hand the task back at the next rest.
     pub drain: CancellationToken,
-    /// The worker stops now: leave everything as it is on record.
+    /// The worker stops now, or has lost the task: leave everything as it is on record.
     pub halt: CancellationToken,
 }
 
@@ -252,7 +252,7 @@ impl Run<'_> {
             };
             return Ok(at_once(tools::failure(NOT_BEGUN), stop));
         }
-        self.runner.hold(&self.task.id, &self.signals.halt).await?;
+        self.runner.hold(self.fence, &self.signals.halt).await?;
         let stop_tool = CancellationToken::new();
         let on_record = OnRecord { run: self, iteration };
         let calling = self.runner.toolbox.call(self.task.workspace.as_deref(), call, plan, &on_record, &stop_tool);

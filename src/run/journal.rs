@@ -102,17 +102,17 @@ impl Runner {
         Ok(self.store.mark_removed(id).await?)
     }
 
-    /// Waits until it is certain that this worker may act for its tasks; an error if it may not any more.
-    pub(super) async fn hold(&self, id: &TaskId, halt: &CancellationToken) -> Result<(), RunError> {
-        until_available(id, "a call", halt, || self.store.hold()).await
+    /// Waits until it is certain that this worker may act for the task; an error if it may not any more.
+    pub(super) async fn hold(&self, fence: &Fence, halt: &CancellationToken) -> Result<(), RunError> {
+        until_available(&fence.id, "a call", halt, || self.store.hold(fence)).await
     }
 
-    /// Puts the task back in the queue. If the database does not take it, the next start will.
+    /// Puts the task back in the queue. If the database does not take it, whoever looks for lost tasks will.
     pub(super) async fn hand_back(&self, fence: &Fence) -> Result<(), RunError> {
         kill_point("handing-back");
         match self.store.hand_back(fence.clone()).await {
             Err(error) if error.is_temporary() => {
-                tracing::warn!(task = %fence.id, error = &error as &dyn std::error::Error, "left for the next start");
+                tracing::warn!(task = %fence.id, error = &error as &dyn std::error::Error, "left for others to find");
                 Ok(())
             }
             done => {

@@ -3,31 +3,36 @@
 //! ```text
 //!   bells (queued, cancel) ─┐
 //!   a slot is free ─────────┼─► look: claim as many as there is room for ─► run, spawned on the tracker
-//!   once a second ──────────┘         stop those that are to be cancelled
+//!   about once a second ────┘         stop those that are to be cancelled; take up what dead workers left
+//!   heart (its own file) ───► each third of a lease: I live, and hold these ─► those that are held no more let go
 //!   drain ──► claim no more, wait for what runs          halt ──► what runs lets go at once
 //! ```
 //!
 //! Deliberately absent: what a step means (`run/`), and what may follow what (`domain/`).
 
+mod heart;
 mod housekeeping;
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::domain::{Clock, ErrorCode, Outcome, TaskId};
+use crate::domain::{Clock, ErrorCode, Outcome, TaskId, Timestamp, WorkerId};
 use crate::kill_point::kill_point;
 use crate::run::{RunError, Runner, Signals};
 use crate::store::{Claim, Claimed, Fence, Recovered, Step, Store, StoreError, Which};
 
-/// How often it looks without having been rung: a missed ring costs this much.
-const POLL: Duration = Duration::from_secs(1);
+/// How often it looks without having been rung, in milliseconds: a missed ring costs this much. Never the same twice, so that
+/// many workers do not all look at the same moment.
+const POLL: RangeInclusive<u64> = 750..=1250;
 
 /// Tasks in one claim: enough that a claim's commit is shared, few enough that the first need not wait for the last.
 const BATCH: u32 = 64;
@@ -37,11 +42,14 @@ pub struct Scheduler {
     store: Arc<dyn Store>,
     runner: Arc<Runner>,
     clock: Arc<dyn Clock>,
-    max_running: usize,
+    worker: WorkerId,
+    started_at: Timestamp,
+    lease: Duration,
+    max_running: u32,
     lost_limit: u32,
     retention: Option<Duration>,
     only: Option<TaskId>,
-    running: Mutex<HashMap<Fence, CancellationToken>>,
+    running: Mutex<HashMap<Fence, Signals>>,
     freed: Notify,
     tracker: TaskTracker,
     drain: CancellationToken,
@@ -56,8 +64,12 @@ pub struct SchedulerSettings {
     pub runner: Arc<Runner>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// Who this is.
+    pub worker: WorkerId,
+    /// `LEASE`
+    pub lease: Duration,
     /// `MAX_RUNNING`
-    pub max_running: usize,
+    pub max_running: u32,
     /// `LOST_LIMIT`
     pub lost_limit: u32,
     /// `RETENTION_DAYS`; `None`: for ever
@@ -73,12 +85,15 @@ pub struct SchedulerSettings {
 impl Scheduler {
     /// A scheduler of these parts.
     pub fn new(settings: SchedulerSettings) -> Arc<Self> {
-        let SchedulerSettings { store, runner, clock, max_running, lost_limit, retention, only, drain, halt } =
-            settings;
+        let SchedulerSettings { store, runner, clock, worker, lease, .. } = settings;
+        let SchedulerSettings { max_running, lost_limit, retention, only, drain, halt, .. } = settings;
         Arc::new(Self {
             store,
             runner,
+            started_at: clock.now(),
             clock,
+            worker,
+            lease,
             max_running,
             lost_limit,
             retention,
@@ -91,15 +106,25 @@ impl Scheduler {
         })
     }
 
-    /// Takes up what an earlier run of the process left, then works until drained and all that ran has come to rest.
+    /// Works until drained and all that ran has come to rest.
     pub async fn run(self: Arc<Self>) -> Result<(), StoreError> {
-        let Recovered { requeued, given_up } = self.store.recover(self.lost_limit, self.clock.now()).await?;
+        // What an earlier run of the process left is taken up before anything else: if that fails, so does the start.
+        self.recover().await?;
         kill_point("recovered");
-        if requeued + given_up > 0 {
-            tracing::info!(requeued, given_up, "an earlier run left tasks unfinished");
-        }
-        let mut poll = tokio::time::interval(POLL);
-        poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let rested = CancellationToken::new();
+        let beating = self.beat_until(&rested);
+        let working = async {
+            self.work().await;
+            self.tracker.close();
+            self.tracker.wait().await;
+            rested.cancel();
+        };
+        tokio::join!(beating, working);
+        Ok(())
+    }
+
+    async fn work(self: &Arc<Self>) {
+        let mut look = Instant::now();
         while !self.drain.is_cancelled() {
             self.fill().await;
             tokio::select! {
@@ -107,29 +132,39 @@ impl Scheduler {
                 () = self.drain.cancelled() => break,
                 // Before the bells of the queue, which may ring without end.
                 () = self.store.changes().cancel_requested() => self.cancel_requested().await,
-                _ = poll.tick() => {
+                () = tokio::time::sleep_until(look) => {
                     self.cancel_requested().await;
+                    if let Err(error) = self.recover().await {
+                        tracing::error!(error = &error as &dyn std::error::Error, "lost tasks cannot be looked for");
+                    }
                     self.keep_house().await;
+                    look = Instant::now() + Duration::from_millis(fastrand::u64(POLL));
                 }
                 () = self.freed.notified() => {}
                 () = self.store.changes().queued() => {}
             }
         }
-        self.tracker.close();
-        self.tracker.wait().await;
+    }
+
+    async fn recover(&self) -> Result<(), StoreError> {
+        let Recovered { requeued, given_up } =
+            self.store.recover(&self.worker, self.lost_limit, self.clock.now()).await?;
+        if requeued + given_up > 0 {
+            tracing::info!(requeued, given_up, "a worker that is gone left tasks unfinished");
+        }
         Ok(())
     }
 
     /// Claims while there is room and something waits.
     async fn fill(self: &Arc<Self>) {
         loop {
-            let room = self.max_running.saturating_sub(self.running().len());
-            let limit = u32::try_from(room).unwrap_or(u32::MAX).min(BATCH);
+            let running = u32::try_from(self.running().len()).unwrap_or(u32::MAX);
+            let limit = self.max_running.saturating_sub(running).min(BATCH);
             if limit == 0 || self.drain.is_cancelled() {
                 return;
             }
             let which = self.only.clone().map_or(Which::Any, Which::One);
-            let claim = Claim { limit, which, now: self.clock.now() };
+            let claim = Claim { worker: self.worker.clone(), limit, which, now: self.clock.now() };
             match self.store.claim(claim).await {
                 Ok(claimed) => {
                     let got = claimed.len();
@@ -150,8 +185,9 @@ impl Scheduler {
 
     fn start(self: &Arc<Self>, claimed: Claimed) {
         kill_point("claim-committed");
-        let signals = Signals { cancel: CancellationToken::new(), drain: self.drain.clone(), halt: self.halt.clone() };
-        self.running().insert(claimed.fence.clone(), signals.cancel.clone());
+        let halt = self.halt.child_token();
+        let signals = Signals { cancel: CancellationToken::new(), drain: self.drain.clone(), halt };
+        self.running().insert(claimed.fence.clone(), signals.clone());
         let scheduler = Arc::clone(self);
         self.tracker.spawn(async move {
             let run = AssertUnwindSafe(scheduler.runner.run(&claimed, &signals)).catch_unwind();
@@ -159,6 +195,10 @@ impl Scheduler {
                 Ok(Ok(())) => {}
                 Ok(Err(RunError::Store(error @ (StoreError::Lost(_) | StoreError::Displaced)))) => {
                     tracing::warn!(%error, "let go");
+                }
+                // The worker stops, or has lost the task: whoever has it next goes on.
+                Ok(Err(error)) if signals.halt.is_cancelled() => {
+                    tracing::error!(task = %claimed.task.id, error = &error as &dyn std::error::Error, "the run broke off");
                 }
                 Ok(Err(error)) => scheduler.fail(&claimed, &error).await,
                 Err(_) => scheduler.fail(&claimed, &"a fault in the program (a panic)").await,
@@ -171,10 +211,6 @@ impl Scheduler {
     /// A run that cannot go on for a reason of ours is a failed task, not a lost one.
     async fn fail(&self, claimed: &Claimed, reason: &(dyn std::fmt::Display + Sync)) {
         tracing::error!(task = %claimed.task.id, %reason, "the run broke off");
-        if self.halt.is_cancelled() {
-            // It is on record as running and is taken up at the next start.
-            return;
-        }
         let end = Outcome::failed(ErrorCode::Internal, reason.to_string());
         let iteration = match self.store.task(&claimed.task.id).await {
             Ok(task) => task.map_or(claimed.task.iteration, |task| task.iteration),
@@ -199,10 +235,10 @@ impl Scheduler {
         if self.only.is_none() {
             self.claim_cancelled().await;
         }
-        match self.store.cancel_requests().await {
+        match self.store.cancel_requests(&self.worker).await {
             Ok(fences) => {
                 let running = self.running();
-                fences.iter().filter_map(|fence| running.get(fence)).for_each(CancellationToken::cancel);
+                fences.iter().filter_map(|fence| running.get(fence)).for_each(|signals| signals.cancel.cancel());
             }
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "cancel requests cannot be read");
@@ -212,7 +248,8 @@ impl Scheduler {
 
     /// Tasks that were handed back need a worker to tell the brain; that is short, and does not wait for a free slot.
     async fn claim_cancelled(self: &Arc<Self>) {
-        let claim = Claim { limit: BATCH, which: Which::Cancelled, now: self.clock.now() };
+        let (worker, which) = (self.worker.clone(), Which::Cancelled);
+        let claim = Claim { worker, limit: BATCH, which, now: self.clock.now() };
         match self.store.claim(claim).await {
             Ok(claimed) => {
                 for claimed in claimed {
@@ -225,7 +262,7 @@ impl Scheduler {
         }
     }
 
-    fn running(&self) -> MutexGuard<'_, HashMap<Fence, CancellationToken>> {
+    fn running(&self) -> MutexGuard<'_, HashMap<Fence, Signals>> {
         // A panic cannot leave the map half changed.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -3,7 +3,7 @@
 //! A bell is a hint. Whoever waits subscribes before it looks, and looks again after a ring; the scheduler also
 //! looks from time to time, so that a ring that was missed costs time and nothing else.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Notify;
@@ -51,6 +51,11 @@ impl Changes {
             bell
         });
         Subscription { changes: self.clone(), id: id.clone(), bell }
+    }
+
+    /// The tasks that somebody waits for.
+    pub(super) fn watched(&self) -> HashSet<TaskId> {
+        self.tasks().keys().cloned().collect()
     }
 
     pub(super) fn ring_queued(&self) {

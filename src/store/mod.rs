@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!  http ── submit, task, list, request_cancel, delete ─┐
-//!  scheduler ── recover, claim, cancel_requests, … ────┤► trait Store ─► sqlite
-//!  run ── record, hand_back ───────────────────────────┤      │
-//!  recorder ── lines, hold, mark_filed ────────────────┘      └─ changes: who waits for what
+//!  scheduler ── recover, claim, beat, … ───────────────┤► trait Store ─► sqlite (one service), postgres (many workers)
+//!  run ── record, hold, hand_back ─────────────────────┤      │
+//!  recorder ── lines, hold_files, mark_filed ──────────┘      └─ changes: who waits for what
 //! ```
 //!
 //! Every method is a whole business step: when it returns, its effect is on disk, and when it fails, nothing of
@@ -15,6 +15,8 @@
 
 mod changes;
 mod error;
+mod postgres;
+mod row;
 mod sqlite;
 
 use std::borrow::Cow;
@@ -25,9 +27,14 @@ use async_trait::async_trait;
 
 pub use changes::{Changes, Subscription};
 pub use error::StoreError;
+pub use postgres::{PostgresSettings, PostgresStore};
 pub use sqlite::SqliteStore;
 
-use crate::domain::{Intent, Json, Outcome, Status, Task, TaskId, TaskSpec, TaskState, Timestamp, Usage};
+use crate::domain::{Intent, Json, Outcome, Status, Task, TaskId, TaskSpec, TaskState, Timestamp, Usage, WorkerId};
+
+/// Bytes of posted tasks on a page: enough for any page of ordinary tasks, and far from what a few clients listing the
+/// longest ones could fill the memory with.
+const MAX_PAGE: usize = 4 * 1024 * 1024;
 
 /// The steps that the service takes on its tasks.
 #[async_trait]
@@ -44,13 +51,19 @@ pub trait Store: Send + Sync + 'static {
     async fn record(&self, fence: Fence, step: Step) -> Result<Recorded, StoreError>;
     /// Puts an unfinished task back in the queue; no attempt is counted for it.
     async fn hand_back(&self, fence: Fence) -> Result<(), StoreError>;
-    /// Puts back in the queue what an earlier run of the process left running; ends what was lost `lost_limit` times without
-    /// a new iteration.
-    async fn recover(&self, lost_limit: u32, now: Timestamp) -> Result<Recovered, StoreError>;
+    /// Puts back in the queue what workers that are gone left running, some of it at a time; ends what was lost `lost_limit`
+    /// times without a new iteration. `worker` is who asks, and lives.
+    async fn recover(&self, worker: &WorkerId, lost_limit: u32, now: Timestamp) -> Result<Recovered, StoreError>;
+    /// Says that a worker lives, and renews its hold on its tasks; returns those that it holds no more.
+    async fn beat(&self, beat: Heartbeat) -> Result<Vec<Fence>, StoreError>;
+    /// Says that a worker has stopped.
+    async fn retire(&self, worker: &WorkerId) -> Result<(), StoreError>;
+    /// How much there is to do, and who does it.
+    async fn stats(&self, now: Timestamp) -> Result<Stats, StoreError>;
     /// Ends a queued task, or notes that a running one is to be stopped.
     async fn request_cancel(&self, id: &TaskId, now: Timestamp) -> Result<CancelAnswer, StoreError>;
-    /// The running tasks that are to be stopped, as they are held now.
-    async fn cancel_requests(&self) -> Result<Vec<Fence>, StoreError>;
+    /// The tasks of a worker that are to be stopped, as it holds them now.
+    async fn cancel_requests(&self, worker: &WorkerId) -> Result<Vec<Fence>, StoreError>;
     /// Forgets an ended task; notes that its files are to be removed.
     async fn delete(&self, id: &TaskId) -> Result<DeleteAnswer, StoreError>;
     /// Tasks that ended before that time and whose files are complete, the oldest first.
@@ -60,9 +73,9 @@ pub trait Store: Send + Sync + 'static {
     /// Notes that the files of ended tasks are complete, of those that were accepted at these times: others may have got
     /// their names. Returns the names that no task has, whose files nobody wants.
     async fn mark_filed(&self, ended: Vec<(TaskId, Timestamp)>) -> Result<Vec<TaskId>, StoreError>;
-    /// Deleted tasks whose files are not known to be gone.
+    /// Deleted tasks whose files here are not known to be gone.
     async fn removals(&self, limit: u32) -> Result<Vec<TaskId>, StoreError>;
-    /// Notes that the files of a deleted task are gone.
+    /// Notes that the files of a deleted task are gone here.
     async fn mark_removed(&self, id: &TaskId) -> Result<(), StoreError>;
     /// The lines of a task's record that end behind `from` bytes, in order, at most `limit` of them.
     async fn lines(&self, id: &TaskId, from: u64, limit: u32) -> Result<Vec<StoredLine>, StoreError>;
@@ -70,10 +83,14 @@ pub trait Store: Send + Sync + 'static {
     async fn offset_after(&self, id: &TaskId, iteration: u32) -> Result<u64, StoreError>;
     /// Whether it answers.
     async fn ping(&self) -> Result<(), StoreError>;
-    /// Makes sure that the tasks of this worker are still its own, before something is done that cannot be taken back.
-    async fn hold(&self) -> Result<(), StoreError>;
-    /// Returns when somebody else has taken this worker's place.
+    /// Makes sure that the task is still held by this claim, before something is done that cannot be taken back.
+    async fn hold(&self, fence: &Fence) -> Result<(), StoreError>;
+    /// Makes sure that the files of records are still this process's to write.
+    async fn hold_files(&self) -> Result<(), StoreError>;
+    /// Returns when somebody else has taken this process's place.
     async fn displaced(&self);
+    /// Whether other processes work with it, too. Then what lies in files here may be of an earlier time, and may be elsewhere.
+    fn is_shared(&self) -> bool;
     /// Writes what is left and closes.
     async fn close(&self);
     /// Who waits for what.
@@ -135,6 +152,8 @@ pub struct Listed {
 /// How many tasks a worker can take.
 #[derive(Clone, Debug)]
 pub struct Claim {
+    /// Who takes them.
+    pub worker: WorkerId,
     /// At most so many.
     pub limit: u32,
     /// Which of those that wait.
@@ -274,6 +293,49 @@ impl NewLine {
             None => (Cow::Borrowed(&self.text), None),
         }
     }
+}
+
+/// A worker lives.
+#[derive(Clone, Debug)]
+pub struct Heartbeat {
+    /// Who.
+    pub worker: WorkerId,
+    /// How many tasks it can run at a time; none if it is stopping.
+    pub capacity: u32,
+    /// Since when.
+    pub started_at: Timestamp,
+    /// What it runs.
+    pub held: Vec<Fence>,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// How much there is to do, and who does it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Tasks that wait.
+    pub queued: u64,
+    /// Tasks that run.
+    pub running: u64,
+    /// When the one that has waited longest was accepted.
+    pub oldest: Option<Timestamp>,
+    /// The workers that live, by their ids.
+    pub workers: Vec<WorkerStats>,
+}
+
+/// One worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerStats {
+    /// Who.
+    pub id: WorkerId,
+    /// How many tasks it can run at a time.
+    pub capacity: u32,
+    /// How many it runs.
+    pub running: u64,
+    /// Since when it lives.
+    pub started_at: Timestamp,
+    /// When it last said so.
+    pub seen_at: Timestamp,
 }
 
 /// What was found of workers that have died.

@@ -143,7 +143,7 @@ fn lives(lock: &Path) -> io::Result<bool> {
 }
 
 fn time(duration: Duration) -> i64 {
-    super::row::signed(millis(duration))
+    crate::store::row::signed(millis(duration))
 }
 
 #[cfg(test)]

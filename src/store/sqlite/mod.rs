@@ -9,16 +9,17 @@
 //! for a lock, and one fsync answers everybody who came during the one before. SQLite is called directly (rusqlite): through
 //! sqlx each statement is handed to a thread and back, which cost more than the statement. sqlx makes the tables.
 
+mod columns;
 mod db;
 mod lease;
 mod read;
 mod readers;
-mod row;
 mod wal;
 mod write;
 mod writer;
 
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,10 +30,10 @@ use sqlx::{ConnectOptions, Connection as _};
 use self::readers::Readers;
 use self::writer::{Apply, Ring, Writer};
 use super::{
-    CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, ListQuery, Listed, NewTask, Recorded, Recovered, Step,
-    Store, StoreError, StoredLine, Submitted,
+    CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, Heartbeat, ListQuery, Listed, NewTask, Recorded,
+    Recovered, Stats, Step, Store, StoreError, StoredLine, Submitted, WorkerStats,
 };
-use crate::domain::{Task, TaskId, Timestamp};
+use crate::domain::{Task, TaskId, Timestamp, WorkerId};
 use crate::kill_point::kill_point;
 
 /// Where the write-ahead log is cut to when it begins anew, in bytes. It stays that long afterwards: to grow a file costs
@@ -50,6 +51,8 @@ pub struct SqliteStore {
     writer: Writer,
     readers: Readers,
     changes: Changes,
+    /// The worker that has been heard of last: there is one at a time.
+    worker: Mutex<Option<WorkerStats>>,
 }
 
 impl SqliteStore {
@@ -65,7 +68,14 @@ impl SqliteStore {
         let readers = Readers::open(file).map_err(|error| StoreError::Open(error.into()))?;
         let changes = Changes::default();
         let writer = Writer::start(file.to_owned(), lease, changes.clone()).await?;
-        Ok(Self { writer, readers, changes })
+        Ok(Self { writer, readers, changes, worker: Mutex::default() })
+    }
+}
+
+impl SqliteStore {
+    fn worker(&self) -> MutexGuard<'_, Option<WorkerStats>> {
+        // A panic cannot leave it half changed.
+        self.worker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -133,9 +143,31 @@ impl Store for SqliteStore {
         self.writer.write(fence, write::hand_back, ring).await
     }
 
-    async fn recover(&self, lost_limit: u32, now: Timestamp) -> Result<Recovered, StoreError> {
-        let apply: Apply<(u32, Timestamp), _> = |db, (limit, now)| write::recover(db, *limit, *now);
-        self.writer.write((lost_limit, now), apply, |changes, _, _| changes.ring_queued()).await
+    async fn recover(&self, worker: &WorkerId, lost_limit: u32, now: Timestamp) -> Result<Recovered, StoreError> {
+        let apply: Apply<(WorkerId, u32, Timestamp), _> =
+            |db, (worker, limit, now)| write::recover(db, worker, *limit, *now);
+        self.writer.write((worker.clone(), lost_limit, now), apply, |changes, _, _| changes.ring_queued()).await
+    }
+
+    /// The file is held as a whole, by whoever writes to it.
+    async fn beat(&self, beat: Heartbeat) -> Result<Vec<Fence>, StoreError> {
+        let Heartbeat { worker: id, capacity, started_at, held, now } = beat;
+        let heard = WorkerStats { id, capacity, running: held.len() as u64, started_at, seen_at: now };
+        *self.worker() = Some(heard);
+        Ok(Vec::new())
+    }
+
+    async fn retire(&self, worker: &WorkerId) -> Result<(), StoreError> {
+        self.worker().take_if(|heard| heard.id == *worker);
+        Ok(())
+    }
+
+    async fn stats(&self, _: Timestamp) -> Result<Stats, StoreError> {
+        let mut stats = self.readers.read(read::stats).await?;
+        stats.workers.extend(self.worker().clone());
+        // It has said how many it ran some time ago.
+        stats.workers.iter_mut().for_each(|worker| worker.running = stats.running);
+        Ok(stats)
     }
 
     async fn request_cancel(&self, id: &TaskId, now: Timestamp) -> Result<CancelAnswer, StoreError> {
@@ -149,8 +181,9 @@ impl Store for SqliteStore {
         Ok(answer)
     }
 
-    async fn cancel_requests(&self) -> Result<Vec<Fence>, StoreError> {
-        self.readers.read(read::cancel_requests).await
+    async fn cancel_requests(&self, worker: &WorkerId) -> Result<Vec<Fence>, StoreError> {
+        let worker = worker.clone();
+        self.readers.read(move |db| read::cancel_requests(db, &worker)).await
     }
 
     async fn delete(&self, id: &TaskId) -> Result<DeleteAnswer, StoreError> {
@@ -195,7 +228,11 @@ impl Store for SqliteStore {
         self.writer.write((), |_, ()| Ok(()), |_, (), ()| {}).await
     }
 
-    async fn hold(&self) -> Result<(), StoreError> {
+    async fn hold(&self, _: &Fence) -> Result<(), StoreError> {
+        self.hold_files().await
+    }
+
+    async fn hold_files(&self) -> Result<(), StoreError> {
         if self.writer.is_held() {
             return Ok(());
         }
@@ -205,6 +242,10 @@ impl Store for SqliteStore {
 
     async fn displaced(&self) {
         self.writer.displaced().await;
+    }
+
+    fn is_shared(&self) -> bool {
+        false
     }
 
     async fn close(&self) {

@@ -2,17 +2,14 @@
 
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
-use super::row::{SELECT_LINE, SELECT_TASK, TaskRow, line, signed, unsigned};
-use crate::domain::{InvalidTaskId, Status, Task, TaskId, Timestamp};
-use crate::store::{Cursor, Fence, ListQuery, Listed, StoreError, StoredLine};
-
-/// Bytes of posted tasks on a page: enough for any page of ordinary tasks, and far from what a few clients listing the
-/// longest ones could fill the memory with.
-const MAX_PAGE: usize = 4 * 1024 * 1024;
+use super::columns::task_row;
+use crate::domain::{Status, Task, TaskId, Timestamp, WorkerId};
+use crate::store::row::{SELECT_LINE, SELECT_TASK, line, parse_id, signed, unsigned};
+use crate::store::{Cursor, Fence, ListQuery, Listed, MAX_PAGE, Stats, StoreError, StoredLine};
 
 pub(super) fn task(db: &Connection, id: &TaskId) -> Result<Option<Task>, StoreError> {
     let mut select = db.prepare_cached(&format!("{SELECT_TASK} WHERE id = ?"))?;
-    select.query_row([id.as_str()], TaskRow::read).optional()?.map(|row| row.task()).transpose()
+    select.query_row([id.as_str()], task_row).optional()?.map(|row| row.task()).transpose()
 }
 
 pub(super) fn list(db: &Connection, query: &ListQuery) -> Result<Listed, StoreError> {
@@ -23,7 +20,7 @@ pub(super) fn list(db: &Connection, query: &ListQuery) -> Result<Listed, StoreEr
     // One more than asked for tells whether there is a next page.
     let values = params![before, i64::from(query.limit) + 1, query.status.map(Status::as_str)];
     let (mut tasks, mut last, mut bytes) = (Vec::new(), None, 0);
-    for row in select.query_map(values, TaskRow::read)? {
+    for row in select.query_map(values, task_row)? {
         if tasks.len() == query.limit as usize || bytes > MAX_PAGE {
             return Ok(Listed { tasks, next: last });
         }
@@ -36,15 +33,29 @@ pub(super) fn list(db: &Connection, query: &ListQuery) -> Result<Listed, StoreEr
     Ok(Listed { tasks, next: None })
 }
 
-pub(super) fn cancel_requests(db: &Connection) -> Result<Vec<Fence>, StoreError> {
-    let sql = "SELECT id, seq, claim FROM tasks WHERE status = 'running' AND cancel_requested = 1";
+pub(super) fn cancel_requests(db: &Connection, worker: &WorkerId) -> Result<Vec<Fence>, StoreError> {
+    let sql = "SELECT id, seq, claim FROM tasks WHERE status = 'running' AND cancel_requested = 1 AND worker = ?";
     let mut select = db.prepare_cached(sql)?;
-    let rows = select.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?)))?;
+    let rows = select.query_map([worker.as_str()], |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?)))?;
     rows.map(|row| {
         let (id, seq, claim) = row?;
         Ok(Fence { id: parse_id(&id)?, seq, claim })
     })
     .collect()
+}
+
+/// What the tables tell; of workers they know nothing.
+pub(super) fn stats(db: &Connection) -> Result<Stats, StoreError> {
+    // Each from an index that has only these, or that begins with these.
+    let counted = |sql| db.prepare_cached(sql)?.query_row([], |row| row.get(0)).map(unsigned);
+    let oldest = "SELECT created_at FROM tasks INDEXED BY tasks_by_status WHERE status = 'queued' ORDER BY seq LIMIT 1";
+    let oldest: Option<i64> = db.prepare_cached(oldest)?.query_row([], |row| row.get(0)).optional()?;
+    Ok(Stats {
+        queued: counted("SELECT COUNT(*) FROM tasks INDEXED BY tasks_queue WHERE status = 'queued'")?,
+        running: counted("SELECT COUNT(*) FROM tasks INDEXED BY tasks_running WHERE status = 'running'")?,
+        oldest: oldest.map(Timestamp::from_millis),
+        workers: Vec::new(),
+    })
 }
 
 pub(super) fn unfiled(db: &Connection, limit: u32) -> Result<Vec<TaskId>, StoreError> {
@@ -65,16 +76,6 @@ fn ids(db: &Connection, sql: &str, values: impl Params) -> Result<Vec<TaskId>, S
     let mut select = db.prepare_cached(sql)?;
     let rows = select.query_map(values, |row| row.get::<_, String>(0))?;
     rows.map(|id| parse_id(&id?)).collect()
-}
-
-fn parse_id(id: &str) -> Result<TaskId, StoreError> {
-    let bad = |error: InvalidTaskId| error.to_string();
-    id.parse().map_err(|error| StoreError::BadRow {
-        table: "tasks",
-        column: "id",
-        id: id.to_owned(),
-        detail: bad(error),
-    })
 }
 
 pub(super) fn lines(db: &Connection, id: &TaskId, from: u64, limit: u32) -> Result<Vec<StoredLine>, StoreError> {

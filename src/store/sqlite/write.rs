@@ -5,22 +5,20 @@
 
 use rusqlite::{OptionalExtension, Row, named_params, params};
 
+use super::columns::{RETURNING_TASK, task_row};
 use super::db::Db;
-use super::row::{RETURNING_TASK, SELECT_LINE, SELECT_TASK, TaskRow, line, signed, unsigned};
-use crate::domain::{ErrorCode, Intent, Json, Outcome, TaskEvent, TaskId, TaskState, Timestamp};
+use crate::domain::{ErrorCode, Intent, Json, Outcome, TaskEvent, TaskId, TaskState, Timestamp, WorkerId};
 use crate::kill_point::kill_point;
+use crate::store::row::{MOST_TOKENS, SELECT_LINE, SELECT_TASK, TaskRow, line, signed, unsigned};
 use crate::store::{
     CancelAnswer, Claim, Claimed, DeleteAnswer, Fence, NewTask, Pending, Recorded, Recovered, Step, StoreError,
     Submitted, Which,
 };
 
-/// Where a sum of tokens stops: the largest whole number that every reader of JSON knows, 2^53.
-const MOST_TOKENS: i64 = 1 << 53;
-
 pub(super) fn submit(db: &Db, new: &NewTask) -> Result<Submitted, StoreError> {
     let mut known = db.prepare_cached(&format!("{SELECT_TASK} WHERE t.id = ?1 OR t.idempotency_key = ?2"))?;
     let known: Vec<TaskRow> =
-        known.query_map(params![new.id.as_str(), new.idempotency_key], TaskRow::read)?.collect::<Result<_, _>>()?;
+        known.query_map(params![new.id.as_str(), new.idempotency_key], task_row)?.collect::<Result<_, _>>()?;
     match known.as_slice() {
         [] => {}
         [row] => {
@@ -68,13 +66,14 @@ pub(super) fn claim(db: &Db, claim: &Claim) -> Result<Vec<Claimed>, StoreError> 
     let (from, to) = (TaskState::NEW, TaskState::NEW.on(TaskEvent::Claimed)?);
     let mut claiming = db.prepare_cached(&claim_sql(&claim.which))?;
     let (status, now, limit) = (to.status().as_str(), claim.now.millis(), claim.limit);
+    let (from, worker) = (from.status().as_str(), claim.worker.as_str());
     let mut rows: Vec<TaskRow> = match &claim.which {
         Which::One(id) => claiming
-            .query_map(params![status, now, limit, from.status().as_str(), id.as_str()], TaskRow::read)?
+            .query_map(params![status, now, limit, from, worker, id.as_str()], task_row)?
             .collect::<Result<_, _>>()?,
-        Which::Any | Which::Cancelled => claiming
-            .query_map(params![status, now, limit, from.status().as_str()], TaskRow::read)?
-            .collect::<Result<_, _>>()?,
+        Which::Any | Which::Cancelled => {
+            claiming.query_map(params![status, now, limit, from, worker], task_row)?.collect::<Result<_, _>>()?
+        }
     };
     db.queued_less(rows.len());
     rows.sort_unstable_by_key(|row| row.seq);
@@ -85,12 +84,12 @@ fn claim_sql(which: &Which) -> String {
     // Left to itself SQLite reads all that waits by its status, and sorts it, for each claim.
     let (only, index) = match which {
         Which::Any => ("", "tasks_queue"),
-        Which::One(_) => ("AND id = ?5", "sqlite_autoindex_tasks_1"),
+        Which::One(_) => ("AND id = ?6", "sqlite_autoindex_tasks_1"),
         Which::Cancelled => ("AND cancel_requested = 1", "tasks_cancelled"),
     };
     format!(
         "UPDATE tasks SET status = ?1, claim = claim + 1, attempt = attempt + 1, revision = revision + 1, \
-         started_at = COALESCE(started_at, ?2) \
+         started_at = COALESCE(started_at, ?2), worker = ?5 \
          WHERE seq IN (SELECT seq FROM tasks INDEXED BY {index} WHERE status = 'queued' {only} ORDER BY priority DESC, seq LIMIT ?3) \
          AND status = ?4 {RETURNING_TASK}"
     )
@@ -240,12 +239,14 @@ pub(super) fn hand_back(db: &Db, fence: &Fence) -> Result<(), StoreError> {
     Ok(())
 }
 
-pub(super) fn recover(db: &Db, lost_limit: u32, now: Timestamp) -> Result<Recovered, StoreError> {
+/// Only one service has the file: what is another worker's was an earlier one's.
+pub(super) fn recover(db: &Db, worker: &WorkerId, lost_limit: u32, now: Timestamp) -> Result<Recovered, StoreError> {
     let running = TaskState::Running.status().as_str();
     let to = TaskState::Running.on(TaskEvent::HandedBack)?;
     let sql = "UPDATE tasks SET status = ?1, losses = losses + 1, revision = revision + 1 \
-               WHERE status = ?2 AND losses + 1 < ?3";
-    let requeued = db.prepare(sql)?.execute(params![to.status().as_str(), running, lost_limit])?;
+               WHERE status = ?2 AND losses + 1 < ?3 AND worker IS NOT ?4";
+    let worker = worker.as_str();
+    let requeued = db.prepare_cached(sql)?.execute(params![to.status().as_str(), running, lost_limit, worker])?;
     db.queued_more(requeued);
     // What is left is not tried again. Who was told that it will be cancelled is not told otherwise.
     let message = format!("{lost_limit} workers have died over the task without a new iteration");
@@ -259,14 +260,15 @@ pub(super) fn recover(db: &Db, lost_limit: u32, now: Timestamp) -> Result<Recove
         };
         let sql = "UPDATE tasks SET status = ?1, losses = losses + 1, revision = revision + 1, finished_at = ?2, \
                    error_code = ?3, error_message = ?4, intent = NULL \
-                   WHERE status = ?5 AND cancel_requested = ?6";
-        given_up += db.prepare(sql)?.execute(params![
+                   WHERE status = ?5 AND cancel_requested = ?6 AND worker IS NOT ?7";
+        given_up += db.prepare_cached(sql)?.execute(params![
             to.status().as_str(),
             now.millis(),
             error.map(|error| error.code.as_str()),
             error.map(|error| error.message.as_str()),
             running,
             cancelled,
+            worker,
         ])?;
     }
     Ok(Recovered { requeued: requeued as u64, given_up: given_up as u64 })
@@ -322,12 +324,12 @@ pub(super) fn mark_filed(db: &Db, ended: &[(TaskId, Timestamp)]) -> Result<Vec<T
 
 fn by_id(db: &Db, id: &TaskId) -> Result<Option<TaskRow>, StoreError> {
     let mut select = db.prepare_cached(&format!("{SELECT_TASK} WHERE t.id = ?"))?;
-    Ok(select.query_row([id.as_str()], TaskRow::read).optional()?)
+    Ok(select.query_row([id.as_str()], task_row).optional()?)
 }
 
 fn by_seq(db: &Db, seq: i64) -> Result<TaskRow, StoreError> {
     let mut select = db.prepare_cached(&format!("{SELECT_TASK} WHERE t.seq = ?"))?;
-    Ok(select.query_row([seq], TaskRow::read)?)
+    Ok(select.query_row([seq], task_row)?)
 }
 
 #[cfg(test)]
@@ -350,10 +352,13 @@ mod tests {
             "INSERT INTO iterations (seq, iteration, log_end, line) VALUES (7, 1, 4, 'one\n'), (7, 2, 8, 'two\n'), (8, 1, 4, 'one\n')",
             include_str!("../../../migrations/sqlite/0004_steps.sql"),
             include_str!("../../../migrations/sqlite/0005_cached_tokens.sql"),
+            include_str!("../../../migrations/sqlite/0006_workers.sql"),
         ] {
             migrate(&mut db, sql);
         }
-        let claimed = claim(&db, &Claim { limit: 9, which: Which::Any, now: Timestamp::from_millis(1) }).unwrap();
+        let claimed =
+            claim(&db, &Claim { worker: "w".into(), limit: 9, which: Which::Any, now: Timestamp::from_millis(1) })
+                .unwrap();
         let [told, called] = claimed.as_slice() else { panic!("{claimed:?}") };
         let pending = told.pending.as_ref().map(|pending| (pending.payload.as_str(), pending.tool_ms));
         assert_eq!((pending, told.last_line.as_deref()), (Some(("{\"a\":1}", Some(5))), Some("two\n")));
@@ -371,6 +376,7 @@ mod tests {
         for migration in [
             include_str!("../../../migrations/sqlite/0001_tasks.sql"),
             include_str!("../../../migrations/sqlite/0005_cached_tokens.sql"),
+            include_str!("../../../migrations/sqlite/0006_workers.sql"),
         ] {
             db.execute_batch(migration).unwrap();
         }

@@ -6,9 +6,10 @@
 //!  run:   scheduler and router side by side; shutdown ─► drain ─► (grace) ─► halt ─► close
 //! ```
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::ffi::OsStringExt;
+mod database;
+
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +17,12 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use self::database::Opened;
 use crate::brain::{
     AskSettings, Brain, GrpcBrain, HttpBrain, OpenAiBrain, OpenAiSettings, OpenAiSetupError, ScriptBrain,
     ScriptSettings, WsBrain,
 };
-use crate::config::{BrainUrl, Config, ConfigError};
+use crate::config::{BrainUrl, Config, ConfigError, Role};
 use crate::domain::{Clock, Models, SpecLimits, SystemClock, TaskId};
 use crate::http::server::{self, Patience};
 use crate::http::{self, Api, Guard};
@@ -28,7 +30,7 @@ use crate::recorder::{RecordError, Recorder};
 use crate::run::{RunSettings, Runner};
 use crate::sandbox::{self, Sandbox};
 use crate::scheduler::{Scheduler, SchedulerSettings};
-use crate::store::{SqliteStore, Store, StoreError};
+use crate::store::{Store, StoreError};
 use crate::tools::{self, PathError, Policy, PolicyError, Settings, Toolbox};
 
 /// After the tasks have come to rest, this long for answers that are still being sent.
@@ -42,6 +44,7 @@ pub struct App {
     pub recorder: Arc<Recorder>,
     /// What the HTTP side needs.
     pub api: Api,
+    role: Role,
     scheduler: Arc<Scheduler>,
     drain: CancellationToken,
     halt: CancellationToken,
@@ -75,13 +78,16 @@ pub enum StartError {
     #[error("OUTPUT_DIR: {0} is held by another codex-agent; submit tasks to that one, or use another directory")]
     InUse(PathBuf),
     /// The database.
-    #[error("DATABASE_URL: {file}: {source}")]
+    #[error("DATABASE_URL: {database}: {source}")]
     Store {
-        /// Which file.
-        file: PathBuf,
+        /// Which file, or which server.
+        database: String,
         /// Why.
         source: StoreError,
     },
+    /// One service has an SQLite file, and does everything.
+    #[error("ROLE: {0} needs a DATABASE_URL of PostgreSQL: an SQLite file is one service's")]
+    Role(&'static str),
     /// Commands cannot be confined.
     #[error(transparent)]
     Sandbox(#[from] sandbox::StartError),
@@ -106,16 +112,9 @@ pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartEr
         assert!(crate::kill_point::arm(&point), "CODEX_AGENT_KILL_AT: there is no point {point}");
     }
     sandbox::hide_this_process();
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let toolbox = Arc::new(toolbox(config).await?);
     toolbox.workspace(None).map_err(StartError::CodeDir)?;
-    let file = config.database_file();
-    let lock = lock(&config.output_dir, &file)?;
-    let store = SqliteStore::open(&file, config.lease).await.map_err(|source| match source {
-        StoreError::Held => StartError::InUse(file),
-        source => StartError::Store { file, source },
-    })?;
-    let store: Arc<dyn Store> = Arc::new(store);
+    let Opened { store, clock, lock } = database::open(config).await?;
     let recorder = Arc::new(Recorder::open(&config.output_dir, Arc::clone(&store))?);
     let brain = brain(config, Arc::clone(&clock))?;
     let (drain, halt) = (CancellationToken::new(), CancellationToken::new());
@@ -132,7 +131,9 @@ pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartEr
         store: Arc::clone(&store),
         runner,
         clock: Arc::clone(&clock),
-        max_running: config.max_running as usize,
+        worker: database::new_worker_id(),
+        lease: config.lease,
+        max_running: config.max_running,
         lost_limit: config.lost_limit,
         retention: config.retention(),
         only,
@@ -158,6 +159,7 @@ pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartEr
         store,
         recorder,
         api,
+        role: config.role,
         scheduler,
         drain,
         halt,
@@ -175,7 +177,10 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), StoreError> {
     let stop_http = CancellationToken::new();
-    let router = http::router(app.api.clone(), guard);
+    let router = match app.role {
+        Role::All | Role::Api => http::router(app.api.clone(), guard),
+        Role::Worker => http::probes(app.api.clone(), guard),
+    };
     let serving = server::serve(listener, router, stop_http.clone(), app.patience);
     let working = async {
         let worked = work(&app, shutdown).await;
@@ -189,7 +194,15 @@ pub async fn run(
 
 /// Runs tasks until `shutdown`, then lets them come to rest within the grace period.
 pub async fn work(app: &App, shutdown: impl Future<Output = ()>) -> Result<(), StoreError> {
-    let scheduling = Arc::clone(&app.scheduler).run();
+    let scheduling = async {
+        match app.role {
+            Role::All | Role::Worker => Arc::clone(&app.scheduler).run().await,
+            Role::Api => {
+                app.drain.cancelled().await;
+                Ok(())
+            }
+        }
+    };
     tokio::pin!(scheduling);
     tokio::select! {
         ended = &mut scheduling => return ended,
@@ -305,6 +318,11 @@ fn models(config: &Config) -> Models {
 }
 
 async fn toolbox(config: &Config) -> Result<Toolbox, StartError> {
+    let mut sandboxed = config.clone();
+    if config.role == Role::Api {
+        // It runs no commands.
+        sandboxed.sandbox = sandbox::Requirement::Off;
+    }
     // Absolute, so that a brain may name files as `pwd` shows them. One that does not exist is refused later, by name.
     let code_dir = config.code_dir.canonicalize().unwrap_or_else(|_| config.code_dir.clone());
     let settings = Settings {
@@ -312,7 +330,7 @@ async fn toolbox(config: &Config) -> Result<Toolbox, StartError> {
         timeout_max: config.cmd_timeout_max,
         max_output: config.cmd_max_output,
         max_commands: config.commands_at_a_time(),
-        sandbox: Arc::new(sandbox(config).await?),
+        sandbox: Arc::new(sandbox(&sandboxed).await?),
         limits: config.limits(),
         policy: Arc::new(policy(config)?),
     };
@@ -352,27 +370,6 @@ fn canonical(path: &Path) -> PathBuf {
 /// The rules for commands that the configuration asks for.
 pub fn policy(config: &Config) -> Result<Policy, StartError> {
     Ok(Policy::load(config.command_policy.as_deref(), config.ci.is_some())?)
-}
-
-/// The directory, which no service with another database may use. With the same one it may, and the database's lease
-/// decides.
-fn lock(dir: &Path, database: &Path) -> Result<File, StartError> {
-    let path = dir.join(".lock");
-    let failed = |source| StartError::OutputDir { path: path.clone(), source };
-    std::fs::create_dir_all(dir).map_err(|source| StartError::OutputDir { path: dir.to_owned(), source })?;
-    let mut lock =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
-    let name = canonical(database).into_os_string().into_vec();
-    match lock.try_lock() {
-        Ok(()) => lock.set_len(0).and_then(|()| lock.write_all(&name)).map_err(failed)?,
-        Err(TryLockError::WouldBlock) => {}
-        Err(TryLockError::Error(source)) => return Err(failed(source)),
-    }
-    lock.lock_shared().map_err(failed)?;
-    // Only now it is certain whose it is: between the two locks another one may have come.
-    let mut held_for = Vec::new();
-    lock.rewind().and_then(|()| lock.read_to_end(&mut held_for)).map_err(failed)?;
-    if held_for == name { Ok(lock) } else { Err(StartError::InUse(path)) }
 }
 
 /// A name for a task that comes without one; later ones sort behind earlier ones.

@@ -1,0 +1,59 @@
+//! Tells the store that the worker lives and what it holds, and lets go of what it has lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Scheduler;
+use crate::store::{Fence, Heartbeat, StoreError};
+
+/// How many times within its term a lease is renewed: some may fail.
+const BEATS: u32 = 3;
+
+/// The longest time between two beats: who asks how many workers there are should not hear of long gone ones.
+const SLOWEST: Duration = Duration::from_secs(5);
+
+impl Scheduler {
+    /// Beats until all that ran has come to rest, and says goodbye.
+    pub(super) async fn beat_until(self: &Arc<Self>, rested: &CancellationToken) {
+        let mut pause = tokio::time::interval((self.lease / BEATS).min(SLOWEST));
+        pause.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut drained = false;
+        loop {
+            tokio::select! {
+                biased;
+                () = rested.cancelled() => break,
+                // At once, so that nobody counts on this worker.
+                () = self.drain.cancelled(), if !drained => drained = true,
+                _ = pause.tick() => {}
+            }
+            // A beat that hangs must not hold up the end.
+            tokio::select! {
+                () = rested.cancelled() => break,
+                beaten = self.beat() => {
+                    if let Err(error) = beaten {
+                        tracing::error!(error = &error as &dyn std::error::Error, "the hold on what runs could not be renewed");
+                    }
+                }
+            }
+        }
+        if let Err(error) = self.store.retire(&self.worker).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the worker could not say that it stops");
+        }
+    }
+
+    async fn beat(&self) -> Result<(), StoreError> {
+        let held: Vec<Fence> = self.running().keys().cloned().collect();
+        let capacity = if self.drain.is_cancelled() { 0 } else { self.max_running };
+        let (worker, started_at, now) = (self.worker.clone(), self.started_at, self.clock.now());
+        let lost = self.store.beat(Heartbeat { worker, capacity, started_at, held, now }).await?;
+        let running = self.running();
+        // One that has ended meanwhile is not held any more either, and is not here.
+        for (fence, signals) in lost.iter().filter_map(|fence| Some((fence, running.get(fence)?))) {
+            tracing::warn!(task = %fence.id, claim = fence.claim, "the task is another worker's by now");
+            signals.halt.cancel();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,241 @@
+//! How a worker gets tasks, and keeps them.
+//!
+//! The fence of each write is the claim's number. The lease only says when others may claim the task; it is the server's
+//! clock that tells.
+
+use std::time::Instant;
+
+use sqlx::PgConnection;
+use sqlx::postgres::PgRow;
+
+use super::clock::now;
+use super::held::Held;
+use super::sql;
+use crate::domain::{ErrorCode, Intent, Json, Outcome, Status, TaskEvent, TaskState, Timestamp, WorkerId};
+use crate::store::row::{Columns, TaskRow, columns, line, unsigned};
+use crate::store::{Claim, Claimed, Fence, Heartbeat, Pending, Recovered, StoreError, Which};
+
+/// Lost tasks that are taken up at a time: enough for a worker's, few enough that it is soon done. There is a next time.
+const LOST: i64 = 256;
+
+/// A worker that has not been heard of for so many leases is forgotten.
+const FORGOTTEN: i64 = 10;
+
+/// How tasks are claimed. Those that another one is just claiming are passed over; without `MATERIALIZED` the planner may
+/// lock more than it takes.
+fn claim_sql(which: &Which) -> String {
+    let only = match which {
+        Which::Any => "",
+        Which::One(_) => "AND id = $6",
+        Which::Cancelled => "AND cancel_requested = 1",
+    };
+    let (columns, now) = (columns!("c."), now!());
+    format!(
+        "WITH chosen AS MATERIALIZED ( \
+             SELECT seq FROM tasks WHERE status = 'queued' {only} ORDER BY priority DESC, seq LIMIT $1 FOR UPDATE SKIP LOCKED), \
+         c AS (UPDATE tasks SET status = $2, claim = claim + 1, attempt = attempt + 1, revision = revision + 1, \
+             started_at = COALESCE(started_at, $3), worker = $4, lease_until = {now} + $5 \
+             WHERE seq = ANY(ARRAY(SELECT seq FROM chosen)) RETURNING *) \
+         SELECT i.log_end, i.line, i.cut, before.next, i.next, i.next_tool_ms, c.intent, {columns}, p.body \
+         FROM c JOIN posted p ON p.seq = c.seq \
+         LEFT JOIN iterations i ON i.seq = c.seq AND i.iteration = c.iteration \
+         LEFT JOIN iterations before ON before.seq = c.seq AND before.iteration = c.iteration - 1 AND i.cut IS NOT NULL \
+         ORDER BY c.seq"
+    )
+}
+
+/// The columns of a claim before those of its task.
+const TASK: usize = 7;
+
+/// A part of a row.
+struct From<'a>(&'a PgRow, usize);
+
+impl Columns for From<'_> {
+    type Error = sqlx::Error;
+
+    fn number(&self, column: usize) -> sqlx::Result<i64> {
+        self.0.number(self.1 + column)
+    }
+
+    fn maybe_number(&self, column: usize) -> sqlx::Result<Option<i64>> {
+        self.0.maybe_number(self.1 + column)
+    }
+
+    fn text(&self, column: usize) -> sqlx::Result<String> {
+        self.0.text(self.1 + column)
+    }
+
+    fn maybe_text(&self, column: usize) -> sqlx::Result<Option<String>> {
+        self.0.maybe_text(self.1 + column)
+    }
+
+    fn free_text(&self, column: usize) -> sqlx::Result<Option<String>> {
+        self.0.free_text(self.1 + column)
+    }
+}
+
+pub(super) async fn claim(
+    db: &mut PgConnection,
+    claim: Claim,
+    lease: i64,
+    held: &Held,
+) -> Result<Vec<Claimed>, StoreError> {
+    let to = TaskState::NEW.on(TaskEvent::Claimed)?;
+    let since = Instant::now();
+    let claiming = sql!("{}", claim_sql(&claim.which))
+        .bind(i64::from(claim.limit))
+        .bind(to.status().as_str())
+        .bind(claim.now.millis())
+        .bind(claim.worker.as_str())
+        .bind(lease);
+    let claiming = match &claim.which {
+        Which::One(id) => claiming.bind(id.as_str()),
+        Which::Any | Which::Cancelled => claiming,
+    };
+    let rows = claiming.fetch_all(db).await?;
+    let claimed: Vec<Claimed> = rows.iter().map(claimed).collect::<Result<_, _>>()?;
+    claimed.iter().for_each(|claimed| held.renewed(&claimed.fence, since));
+    Ok(claimed)
+}
+
+fn claimed(row: &PgRow) -> Result<Claimed, StoreError> {
+    let task_row = TaskRow::read(&From(row, TASK))?;
+    let task = task_row.task()?;
+    let fence = Fence { id: task.id.clone(), seq: task_row.seq, claim: task_row.claim };
+    let (mut pending, mut last_line, mut intent) = (None, None, None);
+    // Most tasks have not begun yet.
+    if task.iteration > 0 {
+        last_line = Some(line(row, task.id.as_str())?.line);
+        if let Some(next) = row.maybe_text(4)? {
+            let payload = Json::reread(&next).map_err(|error| task_row.bad("next", &error))?;
+            pending = Some(Pending { payload, tool_ms: row.maybe_number(5)?.map(unsigned) });
+        } else if let Some(text) = row.maybe_text(6)? {
+            // Of a call that was cut off.
+            intent = Some(Intent::parse(&text).map_err(|error| task_row.bad("intent", &error))?);
+        }
+    }
+    Ok(Claimed { task, fence, pending, last_line, intent })
+}
+
+/// Asks for the task alone, and renews its lease.
+pub(super) async fn hold(db: &mut PgConnection, fence: Fence, lease: i64, held: &Held) -> Result<(), StoreError> {
+    let since = Instant::now();
+    let renew = concat!(
+        "UPDATE tasks SET lease_until = ",
+        now!(),
+        " + $1 WHERE seq = $2 AND claim = $3 AND status = 'running'"
+    );
+    let done = sqlx::query(renew).bind(lease).bind(fence.seq).bind(fence.claim).execute(db).await?;
+    if done.rows_affected() == 0 {
+        held.gone(&fence);
+        return Err(StoreError::Lost(fence.id));
+    }
+    held.renewed(&fence, since);
+    Ok(())
+}
+
+pub(super) async fn hand_back(db: &mut PgConnection, fence: Fence) -> Result<(), StoreError> {
+    let to = TaskState::Running.on(TaskEvent::HandedBack)?;
+    let back = "UPDATE tasks SET status = $1, attempt = attempt - 1, revision = revision + 1, worker = NULL, lease_until = NULL \
+                WHERE seq = $2 AND claim = $3 AND status = 'running'";
+    let done = sqlx::query(back).bind(to.status().as_str()).bind(fence.seq).bind(fence.claim).execute(db).await?;
+    if done.rows_affected() == 0 { Err(StoreError::Lost(fence.id)) } else { Ok(()) }
+}
+
+/// Tells of the worker, and renews all that it holds; returns what it holds no more.
+pub(super) async fn beat(
+    db: &mut PgConnection,
+    beat: Heartbeat,
+    lease: i64,
+    held: &Held,
+) -> Result<Vec<Fence>, StoreError> {
+    let since = Instant::now();
+    let (seqs, claims): (Vec<i64>, Vec<i64>) = beat.held.iter().map(|fence| (fence.seq, fence.claim)).unzip();
+    // One that is just being written to is not waited for with others locked: the rows are locked in one order.
+    let renew = concat!(
+        "WITH me AS (INSERT INTO workers (id, capacity, started_at, seen_at) VALUES ($1, $2, $3, ",
+        now!(),
+        ") ON CONFLICT (id) DO UPDATE SET capacity = EXCLUDED.capacity, seen_at = EXCLUDED.seen_at), \
+         old AS (DELETE FROM workers WHERE id IN (SELECT id FROM workers WHERE seen_at < ",
+        now!(),
+        " - $4 * $7 FOR UPDATE SKIP LOCKED)), \
+         mine AS MATERIALIZED (SELECT t.seq FROM tasks t JOIN UNNEST($5::bigint[], $6::bigint[]) h (seq, claim) \
+             ON t.seq = h.seq AND t.claim = h.claim WHERE t.status = 'running' ORDER BY t.seq FOR UPDATE OF t), \
+         renewed AS (UPDATE tasks SET lease_until = ",
+        now!(),
+        " + $4 WHERE seq = ANY(ARRAY(SELECT seq FROM mine)) RETURNING seq) \
+         SELECT seq FROM renewed"
+    );
+    let rows = sqlx::query(renew)
+        .bind(beat.worker.as_str())
+        .bind(i64::from(beat.capacity))
+        .bind(beat.started_at.millis())
+        .bind(lease)
+        .bind(seqs)
+        .bind(claims)
+        .bind(FORGOTTEN)
+        .fetch_all(db)
+        .await?;
+    let renewed = rows.iter().map(|row| row.number(0)).collect::<Result<std::collections::HashSet<_>, _>>()?;
+    held.beaten(since);
+    let mut lost = Vec::new();
+    for fence in beat.held {
+        if renewed.contains(&fence.seq) {
+            held.renewed(&fence, since);
+        } else {
+            held.gone(&fence);
+            lost.push(fence);
+        }
+    }
+    Ok(lost)
+}
+
+pub(super) async fn retire(db: &mut PgConnection, worker: WorkerId) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM workers WHERE id = $1").bind(worker.as_str()).execute(db).await?;
+    Ok(())
+}
+
+/// Takes up what was held under leases that have run out. After the server has started, those who live have `grace`
+/// milliseconds to renew theirs.
+pub(super) async fn recover(
+    db: &mut PgConnection,
+    lost_limit: u32,
+    now: Timestamp,
+    grace: i64,
+) -> Result<Recovered, StoreError> {
+    let back = TaskState::Running.on(TaskEvent::HandedBack)?;
+    // What is not tried again. Who was told that it will be cancelled is not told otherwise.
+    let message = format!("{lost_limit} workers have died over the task without a new iteration");
+    let (cancelled, failed) = (Outcome::Cancelled, Outcome::failed(ErrorCode::LostTooOften, message.clone()));
+    let cancelled = TaskState::Running.on(TaskEvent::Ended(cancelled))?;
+    let failed = TaskState::Running.on(TaskEvent::Ended(failed))?;
+    let take_up = concat!(
+        "WITH lost AS MATERIALIZED (SELECT seq, losses + 1 >= $1 AS too_often FROM tasks WHERE status = 'running' AND lease_until < ",
+        now!(),
+        " AND pg_postmaster_start_time() < clock_timestamp() - $2 * INTERVAL '1 millisecond' \
+             ORDER BY seq LIMIT $3 FOR UPDATE SKIP LOCKED) \
+         UPDATE tasks SET losses = losses + 1, revision = revision + 1, worker = NULL, lease_until = NULL, \
+             status = CASE WHEN NOT too_often THEN $4 WHEN cancel_requested = 1 THEN $5 ELSE $6 END, \
+             finished_at = CASE WHEN too_often THEN $7 END, \
+             intent = CASE WHEN too_often THEN NULL ELSE intent END, \
+             error_code = CASE WHEN too_often AND cancel_requested = 0 THEN $8 END, \
+             error_message = CASE WHEN too_often AND cancel_requested = 0 THEN $9 END \
+         FROM lost WHERE tasks.seq = lost.seq RETURNING status"
+    );
+    let rows = sqlx::query(take_up)
+        .bind(i64::from(lost_limit))
+        .bind(grace)
+        .bind(LOST)
+        .bind(back.status().as_str())
+        .bind(cancelled.status().as_str())
+        .bind(failed.status().as_str())
+        .bind(now.millis())
+        .bind(ErrorCode::LostTooOften.as_str())
+        .bind(message)
+        .fetch_all(db)
+        .await?;
+    let queued = Status::Queued.as_str();
+    let states = rows.iter().map(|row| row.text(0)).collect::<Result<Vec<_>, _>>()?;
+    let requeued = states.iter().filter(|status| *status == queued).count() as u64;
+    Ok(Recovered { requeued, given_up: states.len() as u64 - requeued })
+}

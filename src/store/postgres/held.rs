@@ -1,0 +1,112 @@
+//! What this process knows of its leases without asking: how long it certainly has each task, and whether it may look for
+//! those of others.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::store::Fence;
+
+/// The tasks that are held here.
+pub(super) struct Held {
+    lease: Duration,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// By place in the order of arrival: under which claim, and since when certainly.
+    tasks: HashMap<i64, (i64, Instant)>,
+    /// When the hold was renewed last.
+    renewed: Option<Instant>,
+    /// Since when it has been renewed in time, if it has not always been.
+    steady: Option<Instant>,
+}
+
+impl Held {
+    pub(super) fn new(lease: Duration) -> Self {
+        Self { lease, known: Mutex::default() }
+    }
+
+    /// The server has been asked at `since` and has said that the task is held by this claim. Its lease began later than
+    /// that, so it does not end sooner.
+    pub(super) fn renewed(&self, fence: &Fence, since: Instant) {
+        self.known().tasks.insert(fence.seq, (fence.claim, since));
+    }
+
+    /// The task has ended, or is held no more.
+    pub(super) fn gone(&self, fence: &Fence) {
+        let mut known = self.known();
+        if known.tasks.get(&fence.seq).is_some_and(|(claim, _)| *claim == fence.claim) {
+            known.tasks.remove(&fence.seq);
+        }
+    }
+
+    /// Whether nobody else can have got the task yet.
+    pub(super) fn is_certain(&self, fence: &Fence) -> bool {
+        // The server counts whole milliseconds, and may be one behind.
+        let certain = self.lease.saturating_sub(Duration::from_millis(1));
+        let known = self.known();
+        known.tasks.get(&fence.seq).is_some_and(|(claim, since)| *claim == fence.claim && since.elapsed() < certain)
+    }
+
+    /// All that is held has been renewed at `since`.
+    pub(super) fn beaten(&self, since: Instant) {
+        let mut known = self.known();
+        if known.renewed.is_some_and(|last| since.duration_since(last) > self.lease) {
+            known.steady = Some(since);
+        }
+        known.renewed = Some(since);
+    }
+
+    /// Whether those whose leases have run out are to be taken for dead. A worker that could not renew its own (it stood
+    /// still, or the server was away) cannot know whether others could: it lets them have their time first.
+    pub(super) fn may_judge(&self) -> bool {
+        let known = self.known();
+        let current = known.renewed.is_none_or(|last| last.elapsed() <= self.lease);
+        current && known.steady.is_none_or(|since| since.elapsed() >= self.lease)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // A panic cannot leave it half changed.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(30);
+
+    fn ago(seconds: u64) -> Instant {
+        Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap()
+    }
+
+    #[test]
+    fn a_task_is_certain_for_a_lease_and_under_its_claim_alone() {
+        let held = Held::new(LEASE);
+        let fence = |claim| Fence { id: "t".parse().unwrap(), seq: 1, claim };
+        assert!(!held.is_certain(&fence(1)));
+        held.renewed(&fence(1), ago(29));
+        assert!(held.is_certain(&fence(1)) && !held.is_certain(&fence(2)));
+        held.renewed(&fence(2), ago(30));
+        assert!(!held.is_certain(&fence(2)));
+        held.gone(&fence(1));
+        held.renewed(&fence(2), ago(0));
+        assert!(held.is_certain(&fence(2)));
+    }
+
+    #[test]
+    fn who_was_away_for_longer_than_a_lease_judges_nobody_for_another() {
+        let held = Held::new(LEASE);
+        assert!(held.may_judge());
+        held.beaten(ago(100));
+        assert!(!held.may_judge());
+        held.beaten(ago(60));
+        held.beaten(ago(31));
+        assert!(!held.may_judge());
+        held.beaten(ago(1));
+        assert!(held.may_judge());
+    }
+}

@@ -1,0 +1,150 @@
+//! Questions to the tables; none of them changes anything.
+
+use futures_util::TryStreamExt;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
+
+use super::clock::now;
+use super::sql;
+use crate::domain::{Status, Task, TaskId, Timestamp, WorkerId};
+use crate::store::row::{Columns, SELECT_LINE, SELECT_TASK, TaskRow, count, line, parse_id, signed, unsigned};
+use crate::store::{Cursor, Fence, ListQuery, Listed, MAX_PAGE, Stats, StoreError, StoredLine, WorkerStats};
+
+/// The task's row, by its name.
+pub(super) async fn by_id(db: &mut PgConnection, id: &TaskId) -> Result<Option<TaskRow>, StoreError> {
+    let row = sql!("{SELECT_TASK} WHERE t.id = $1").bind(id.as_str()).fetch_optional(db).await?;
+    Ok(row.map(|row| TaskRow::read(&row)).transpose()?)
+}
+
+pub(super) async fn task(db: &mut PgConnection, id: TaskId) -> Result<Option<Task>, StoreError> {
+    by_id(db, &id).await?.map(|row| row.task()).transpose()
+}
+
+pub(super) async fn list(db: &mut PgConnection, query: ListQuery) -> Result<Listed, StoreError> {
+    let by_status = if query.status.is_some() { "AND status = $3" } else { "AND $3 IS NULL" };
+    let before = query.before.map_or(i64::MAX, |cursor| cursor.0);
+    // One more than asked for tells whether there is a next page.
+    let rows = sql!("{SELECT_TASK} WHERE seq < $1 {by_status} ORDER BY seq DESC LIMIT $2")
+        .bind(before)
+        .bind(i64::from(query.limit) + 1)
+        .bind(query.status.map(Status::as_str));
+    let mut rows = rows.fetch(db);
+    let (mut tasks, mut last, mut bytes) = (Vec::new(), None, 0);
+    while let Some(row) = rows.try_next().await? {
+        if tasks.len() == query.limit as usize || bytes > MAX_PAGE {
+            return Ok(Listed { tasks, next: last });
+        }
+        let row = TaskRow::read(&row)?;
+        let task = row.task()?;
+        bytes += task.posted.as_str().len();
+        last = Some(Cursor(row.seq));
+        tasks.push(task);
+    }
+    Ok(Listed { tasks, next: None })
+}
+
+pub(super) async fn cancel_requests(db: &mut PgConnection, worker: WorkerId) -> Result<Vec<Fence>, StoreError> {
+    let asked = "SELECT id, seq, claim FROM tasks WHERE status = 'running' AND cancel_requested = 1 AND worker = $1";
+    let rows = sqlx::query(asked).bind(worker.as_str()).fetch_all(db).await?;
+    rows.iter()
+        .map(|row| Ok(Fence { id: parse_id(&row.text(0)?)?, seq: row.number(1)?, claim: row.number(2)? }))
+        .collect()
+}
+
+/// Tasks whose files nobody has completed in the time that their last worker had for it.
+pub(super) async fn unfiled(db: &mut PgConnection, limit: u32) -> Result<Vec<TaskId>, StoreError> {
+    let unfiled = concat!(
+        "SELECT id FROM tasks WHERE filed = 0 AND finished_at IS NOT NULL AND (lease_until IS NULL OR lease_until < ",
+        now!(),
+        ") ORDER BY seq LIMIT $1"
+    );
+    ids(sqlx::query(unfiled).bind(i64::from(limit)).fetch_all(db).await?)
+}
+
+pub(super) async fn expired(db: &mut PgConnection, before: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError> {
+    let expired = "SELECT id FROM tasks WHERE finished_at < $1 AND filed = 1 ORDER BY finished_at LIMIT $2";
+    ids(sqlx::query(expired).bind(before.millis()).bind(i64::from(limit)).fetch_all(db).await?)
+}
+
+pub(super) fn ids(rows: Vec<PgRow>) -> Result<Vec<TaskId>, StoreError> {
+    rows.iter().map(|row| parse_id(&row.text(0)?)).collect()
+}
+
+pub(super) async fn lines(
+    db: &mut PgConnection,
+    id: TaskId,
+    from: u64,
+    limit: u32,
+) -> Result<Vec<StoredLine>, StoreError> {
+    let lines = sql!(
+        "{SELECT_LINE} WHERE i.seq = (SELECT seq FROM tasks WHERE id = $1) AND i.log_end > $2 ORDER BY i.iteration LIMIT $3"
+    );
+    let rows = lines.bind(id.as_str()).bind(signed(from)).bind(i64::from(limit)).fetch_all(db).await?;
+    rows.iter().map(|row| line(row, id.as_str())).collect()
+}
+
+pub(super) async fn offset_after(db: &mut PgConnection, id: TaskId, iteration: u32) -> Result<u64, StoreError> {
+    // Iterations have no gaps: the last one up to there is where the record ends, if it is not that long.
+    let end = "SELECT log_end FROM iterations WHERE seq = (SELECT seq FROM tasks WHERE id = $1) AND iteration <= $2 \
+               ORDER BY iteration DESC LIMIT 1";
+    let row = sqlx::query(end).bind(id.as_str()).bind(i64::from(iteration)).fetch_optional(db).await?;
+    Ok(row.map(|row| row.number(0)).transpose()?.map_or(0, unsigned))
+}
+
+/// Whether it can be written to: a standby cannot.
+pub(super) async fn ping(db: &mut PgConnection) -> Result<(), StoreError> {
+    let standby: bool = sqlx::query(
+        "SELECT pg_is_in_recovery() FROM (SELECT COUNT(*) FROM (SELECT 1 FROM tasks LIMIT 1) one) any_task",
+    )
+    .fetch_one(db)
+    .await?
+    .try_get(0)?;
+    if standby { Err(StoreError::Unavailable("the server is a standby and takes no writes".into())) } else { Ok(()) }
+}
+
+/// The server's time.
+pub(super) async fn time(db: &mut PgConnection) -> Result<i64, StoreError> {
+    Ok(sqlx::query(concat!("SELECT ", now!())).fetch_one(db).await?.number(0)?)
+}
+
+/// The revisions of those that are there.
+pub(super) async fn revisions(db: &mut PgConnection, ids: Vec<String>) -> Result<Vec<(TaskId, i64)>, StoreError> {
+    let rows = sqlx::query("SELECT id, revision FROM tasks WHERE id = ANY($1)").bind(ids).fetch_all(db).await?;
+    rows.iter().map(|row| Ok((parse_id(&row.text(0)?)?, row.number(1)?))).collect()
+}
+
+/// How many tasks wait.
+pub(super) async fn queued(db: &mut PgConnection) -> Result<u32, StoreError> {
+    let queued = sqlx::query("SELECT COUNT(*) FROM tasks WHERE status = 'queued'").fetch_one(db).await?;
+    Ok(count(queued.number(0)?))
+}
+
+pub(super) async fn stats(db: &mut PgConnection, lease: i64) -> Result<Stats, StoreError> {
+    // Each from an index that has only these, or that begins with these.
+    let tasks = "SELECT (SELECT COUNT(*) FROM tasks WHERE status = 'queued'), \
+                 (SELECT COUNT(*) FROM tasks WHERE status = 'running'), \
+                 (SELECT created_at FROM tasks WHERE status = 'queued' ORDER BY seq LIMIT 1)";
+    let tasks = sqlx::query(tasks).fetch_one(&mut *db).await?;
+    let workers = concat!(
+        "SELECT id, capacity, started_at, seen_at, \
+         (SELECT COUNT(*) FROM tasks WHERE status = 'running' AND worker = workers.id) FROM workers WHERE seen_at >= ",
+        now!(),
+        " - $1 ORDER BY id"
+    );
+    let workers = sqlx::query(workers).bind(lease).fetch_all(db).await?;
+    let worker = |row: &PgRow| -> Result<_, StoreError> {
+        Ok(WorkerStats {
+            id: row.text(0)?.as_str().into(),
+            capacity: count(row.number(1)?),
+            running: unsigned(row.number(4)?),
+            started_at: Timestamp::from_millis(row.number(2)?),
+            seen_at: Timestamp::from_millis(row.number(3)?),
+        })
+    };
+    Ok(Stats {
+        queued: unsigned(tasks.number(0)?),
+        running: unsigned(tasks.number(1)?),
+        oldest: tasks.maybe_number(2)?.map(Timestamp::from_millis),
+        workers: workers.iter().map(worker).collect::<Result<_, _>>()?,
+    })
+}
