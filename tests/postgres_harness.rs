@@ -16,6 +16,7 @@ use std::time::Duration;
 use common::eventually;
 use postgres::{Database, Postgres, Stop};
 use proxy::{Proxy, What};
+use sqlx::{Connection, PgConnection};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
@@ -36,6 +37,13 @@ async fn at(url: &str, database: &Database, sql: &str) -> Option<String> {
     psql.arg("-d").arg(url).args(["-c", sql]);
     let output = Command::from(psql).kill_on_drop(true).output().await.unwrap();
     output.status.success().then(|| String::from_utf8(output.stdout).unwrap().trim_end().to_owned())
+}
+
+/// How many connections sleep.
+async fn sleepers(database: &Database) -> String {
+    let sql =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_sleep(999)'";
+    database.psql(sql).await
 }
 
 #[tokio::test]
@@ -82,16 +90,13 @@ async fn a_frozen_cluster_answers_when_it_is_thawed() {
 #[tokio::test]
 async fn all_connections_can_be_ended_from_inside() {
     let Some(database) = Postgres::database().await else { return };
-    let mut sleeping = Box::pin(database.try_psql("SELECT pg_sleep(1000)"));
-    let mut ended = 0;
-    while ended == 0 {
-        tokio::select! {
-            answer = &mut sleeping => panic!("{answer:?}"),
-            count = database.terminate_all() => ended = count,
-        }
-    }
-    assert_eq!(ended, 1);
-    assert!(sleeping.await.unwrap_err().contains("terminating connection"));
+    let sleeping = database.try_psql("SELECT pg_sleep(999)");
+    let end = async {
+        eventually("the statement runs", async || sleepers(&database).await == "1").await;
+        assert_eq!(database.terminate_all().await, 1);
+    };
+    let (slept, ()) = tokio::join!(sleeping, end);
+    assert!(slept.unwrap_err().contains("terminating connection"));
 }
 
 /// Runs in a process of its own, below: it says where its cluster is and waits to be killed.
@@ -144,11 +149,9 @@ async fn a_proxy_that_is_told_nothing_is_not_there() {
 async fn a_proxy_cuts_refuses_and_stalls() {
     let Some(database) = Postgres::database().await else { return };
     let proxy = Proxy::before(database.cluster.socket()).await;
-    let running =
-        async || database.psql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(999)'").await;
     let sleeping = through(&proxy, &database, "SELECT pg_sleep(999)");
     let cut = async {
-        eventually("the statement runs", async || running().await == "1").await;
+        eventually("the statement runs", async || sleepers(&database).await == "1").await;
         proxy.cut();
     };
     assert_eq!(tokio::join!(sleeping, cut).0, None);
@@ -192,4 +195,42 @@ async fn a_lost_request_is_not_done_and_a_lost_answer_is_for_something_done() {
     assert!(lost.await.is_err());
     assert_eq!(through(&proxy, &database, insert).await.as_deref(), Some(""));
     assert_eq!(proxy.cuts(), 2);
+}
+
+#[tokio::test]
+async fn an_answer_is_lost_when_the_transaction_of_its_statement_is_over_and_not_before() {
+    let Some(database) = Postgres::database().await else { return };
+    let proxy = Proxy::before(database.cluster.socket()).await;
+    database.psql("CREATE TABLE done (n int)").await;
+    let connect = async || PgConnection::connect(&database.url_at(proxy.port)).await.unwrap();
+    let insert = || sqlx::query("INSERT INTO done VALUES ($1)").bind(1);
+    let done = async || database.psql("SELECT count(*) FROM done").await;
+
+    // Prepared statements are known by their names, and the first time they only become known.
+    let mut client = connect().await;
+    insert().execute(&mut client).await.unwrap();
+    let lost = proxy.lose("INTO done", What::Answer);
+    let mut transaction = client.begin().await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(insert().execute(&mut *transaction).await.unwrap().rows_affected(), 1);
+    }
+    assert_eq!(done().await, "1");
+    transaction.commit().await.unwrap_err();
+    lost.await.unwrap();
+    assert_eq!(done().await, "3");
+
+    // Without a transaction of its own, a statement is one.
+    let (mut client, lost) = (connect().await, proxy.lose("INTO done", What::Answer));
+    sqlx::query("SELECT count(*) FROM done").fetch_one(&mut client).await.unwrap();
+    insert().execute(&mut client).await.unwrap_err();
+    lost.await.unwrap();
+    assert_eq!(done().await, "4");
+
+    // A request that is lost takes its transaction with it.
+    let (mut client, lost) = (connect().await, proxy.lose("COMMIT", What::Request));
+    let mut transaction = client.begin().await.unwrap();
+    insert().execute(&mut *transaction).await.unwrap();
+    transaction.commit().await.unwrap_err();
+    lost.await.unwrap();
+    assert_eq!(done().await, "4");
 }

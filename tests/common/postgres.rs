@@ -12,8 +12,12 @@
 //!
 //! The server refuses to run as root. Then it runs as the user that the tests run as once more, and the directory is that one's.
 
+#[path = "postgres/database.rs"]
+mod database;
+#[path = "postgres/place.rs"]
+mod place;
+
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -23,16 +27,13 @@ use std::sync::{Arc, Mutex};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::OnceCell;
 
+pub use database::Database;
+
 use crate::common::{eventually, skip};
+use place::{NOBODY, directory, programs};
 
 /// The user that the server and its clients are called, there and here.
 const USER: &str = "codex";
-
-/// Nobody: who the server runs as where the tests run as root.
-const NOBODY: u32 = 65534;
-
-/// The longest path of a Unix socket is 107 bytes, and the socket's name and a random one go behind the directory.
-const LONGEST: usize = 107 - "/pgXXXXXX/.s.PGSQL.5432".len();
 
 /// For the cluster that tests share: no test cuts the power, so nothing is lost by not waiting for the disk; many services
 /// with many connections each; and a time zone that shows whoever takes a local time for UTC.
@@ -55,12 +56,6 @@ pub struct Postgres {
     settings: Vec<String>,
     keeper: Mutex<Option<Child>>,
     databases: AtomicU32,
-}
-
-/// One of its databases, fresh.
-pub struct Database {
-    pub cluster: Arc<Postgres>,
-    pub name: String,
 }
 
 /// How a server is stopped.
@@ -112,7 +107,12 @@ impl Postgres {
     pub async fn create(self: &Arc<Self>) -> Database {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         self.psql("postgres", &format!("CREATE DATABASE {name} TEMPLATE template0")).await.unwrap();
-        Database { cluster: Arc::clone(self), name }
+        Database::new(self, name)
+    }
+
+    /// Where its files are, and its socket.
+    pub fn directory(&self) -> &Path {
+        &self.dir
     }
 
     /// Where its socket is.
@@ -249,66 +249,9 @@ impl Drop for Postgres {
     }
 }
 
-impl Database {
-    /// What a service is given to find it.
-    pub fn url(&self) -> String {
-        format!("postgres://{USER}@localhost/{}?host={}", self.name, self.cluster.dir.display())
-    }
-
-    /// The same by way of a loopback port, for instance a proxy's.
-    pub fn url_at(&self, port: u16) -> String {
-        format!("postgres://{USER}@127.0.0.1:{port}/{}?sslmode=disable", self.name)
-    }
-
-    /// What these statements give, as `psql` prints it.
-    pub async fn psql(&self, sql: &str) -> String {
-        self.try_psql(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
-    }
-
-    /// The same where the server may not be there.
-    pub async fn try_psql(&self, sql: &str) -> Result<String, String> {
-        self.cluster.psql(&self.name, sql).await
-    }
-
-    /// Ends all connections to it but the one that does so; how many there were.
-    pub async fn terminate_all(&self) -> u32 {
-        let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
-                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
-        self.psql(sql).await.parse().unwrap()
-    }
-}
-
-/// Where the programs are: Debian keeps them out of the search path, one directory for each version.
-fn programs() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut versions: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
-        .collect();
-    versions.sort();
-    let all = std::env::split_paths(&path).chain(versions.into_iter().rev());
-    // The links that some put into the path lead to where the others are.
-    let found = all.filter_map(|dir| std::fs::canonicalize(dir.join("initdb")).ok());
-    found.filter_map(|initdb| initdb.parent().map(Path::to_owned)).find(|dir| dir.join("postgres").exists())
-}
-
 fn missing<T>() -> Option<T> {
     skip("PostgreSQL's server (initdb, postgres) is not installed");
     None
-}
-
-/// A directory with a short name, the server's.
-fn directory() -> PathBuf {
-    let usual = std::env::temp_dir();
-    let base = if usual.as_os_str().len() > LONGEST { PathBuf::from("/tmp") } else { usual };
-    // It is the keeper's to remove.
-    let dir = tempfile::Builder::new().prefix("pg").tempdir_in(base).unwrap().keep();
-    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)).unwrap();
-    if rustix::process::geteuid().is_root() {
-        chown(&dir, Some(NOBODY), Some(NOBODY)).unwrap();
-    }
-    dir
 }
 
 fn children(parent: Pid) -> Vec<Pid> {
