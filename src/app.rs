@@ -24,6 +24,7 @@ use crate::config::{BrainUrl, Config, ConfigError};
 use crate::domain::{Clock, Models, SpecLimits, SystemClock, TaskId};
 use crate::http::server::{self, Patience};
 use crate::http::{self, Api, Guard};
+use crate::metrics::Metrics;
 use crate::recorder::{RecordError, Recorder};
 use crate::run::{RunSettings, Runner};
 use crate::sandbox::{self, Sandbox};
@@ -107,6 +108,7 @@ pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartEr
     }
     sandbox::hide_this_process();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), clock.now());
     let toolbox = Arc::new(toolbox(config).await?);
     toolbox.workspace(None).map_err(StartError::CodeDir)?;
     let file = config.database_file();
@@ -127,6 +129,7 @@ pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartEr
         toolbox: Arc::clone(&toolbox),
         clock: Arc::clone(&clock),
         models: models(config),
+        metrics: metrics.clone(),
     }));
     let scheduler = Scheduler::new(SchedulerSettings {
         store: Arc::clone(&store),
@@ -144,6 +147,7 @@ pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartEr
         recorder: Arc::clone(&recorder),
         toolbox,
         clock,
+        metrics,
         new_id: new_task_id,
         output_dir: config.output_dir.clone(),
         limits: SpecLimits {

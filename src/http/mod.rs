@@ -15,6 +15,8 @@ mod docs;
 mod guard;
 mod health;
 mod linger;
+mod measure;
+mod metrics;
 mod params;
 mod problem;
 pub mod server;
@@ -44,6 +46,7 @@ pub use guard::Guard;
 pub use view::TaskView;
 
 use crate::domain::{Clock, SpecLimits, TaskId};
+use crate::metrics::Metrics;
 use crate::recorder::Recorder;
 use crate::store::Store;
 use crate::tools::Toolbox;
@@ -59,6 +62,8 @@ pub struct Api {
     pub toolbox: Arc<Toolbox>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Metrics,
     /// Makes ids for tasks that come without one.
     pub new_id: fn() -> TaskId,
     /// Whose free space is watched.
@@ -75,13 +80,16 @@ pub struct Api {
 
 /// The whole service, ready to be served.
 pub fn router(api: Api, guard: &Guard) -> Router {
+    let metrics = api.metrics.clone();
     let (routes, openapi) = routes().split_for_parts();
     let routes = routes
         .merge(docs::router(openapi))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .with_state(api);
+    // Around all else, so that what the guard refuses is counted, too.
     guarded(routes, guard)
+        .layer(middleware::from_fn(move |request, next| measure::measured(metrics.clone(), request, next)))
 }
 
 /// Puts what every answer of ours has around `routes`: an id, a log line, problems as JSON, and the guard.
@@ -115,6 +123,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(tasks::cancel::cancel))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
+        .routes(routes!(metrics::metrics))
 }
 
 /// Tasks change from one moment to the next; whoever wants to spare a transfer asks with `If-None-Match`.

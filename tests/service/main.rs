@@ -19,6 +19,7 @@ mod keeping;
 mod lease;
 mod list;
 mod log;
+mod metrics;
 mod network;
 mod notes_parity;
 mod ordinary;
