@@ -120,6 +120,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(tasks::submit::submit, tasks::list::list))
         .routes(routes!(tasks::get::get, tasks::delete::delete))
         .routes(routes!(tasks::log::log))
+        .routes(routes!(tasks::events::events))
         .routes(routes!(tasks::cancel::cancel))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))

@@ -12,6 +12,7 @@ mod cancel;
 mod confined;
 mod crash;
 mod doctor;
+mod events;
 mod example_brains;
 mod fidelity;
 mod hostile;

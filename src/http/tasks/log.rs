@@ -19,15 +19,16 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt, BufReader, Take};
 use tokio_util::io::ReaderStream;
 use utoipa::IntoParams;
 
+use super::follow::Follower;
 use super::range::{self, Asked};
 use super::{TaskPath, named};
-use crate::domain::{Task, TaskId, Timestamp};
+use crate::domain::{Task, TaskId};
 use crate::http::Api;
 use crate::http::params::Params;
 use crate::http::problem::{Problem, Refusals};
 use crate::http::view::names_tag;
 use crate::recorder::RecordError;
-use crate::store::{StoreError, Subscription};
+use crate::store::StoreError;
 
 /// Bytes read from the file at a time: fewer, and the hop to the file thread costs more than the copy.
 const CHUNK: usize = 256 * 1024;
@@ -71,7 +72,8 @@ pub(in crate::http) async fn log(
     let follow = params.flag("follow")?;
     let task = api.store.task(&id).await?.ok_or_else(Problem::no_such_task)?;
     if follow {
-        return Ok(([(CONTENT_TYPE, "application/jsonl")], Body::from_stream(stream(api, id, after))).into_response());
+        let lines = stream(api, &task, after);
+        return Ok(([(CONTENT_TYPE, "application/jsonl")], Body::from_stream(lines)).into_response());
     }
     let start = api.store.offset_after(&id, after).await?;
 
@@ -140,42 +142,32 @@ fn unreadable(error: &(dyn std::error::Error + 'static)) -> Problem {
 }
 
 /// Lines after iteration `after` as they come, until the task has ended, is gone, or the service stops.
-fn stream(api: Api, id: TaskId, after: u32) -> impl Stream<Item = io::Result<Vec<u8>>> {
-    let subscription = api.store.changes().subscribe(&id);
-    let follower = Follower { api, id, after, sent: None, life: None, subscription };
-    futures_util::stream::try_unfold(follower, async |mut follower| {
-        Ok(follower.next().await?.map(|bytes| (bytes, follower)))
-    })
+fn stream(api: Api, task: &Task, after: u32) -> impl Stream<Item = io::Result<Vec<u8>>> + use<> {
+    let lines = Lines { follower: Follower::of(api, task), after, sent: None };
+    futures_util::stream::try_unfold(lines, async |mut lines| Ok(lines.next().await?.map(|bytes| (bytes, lines))))
 }
 
 /// One client that follows a record.
-struct Follower {
-    api: Api,
-    id: TaskId,
+struct Lines {
+    follower: Follower,
     after: u32,
     /// The place in the record up to which the client has it; unknown until iteration `after` is there.
     sent: Option<u64>,
-    /// When the task was accepted: another one may get its name after it has been deleted.
-    life: Option<Timestamp>,
-    subscription: Subscription,
 }
 
-impl Follower {
+impl Lines {
     /// The next lines, or a part of them if they are many; `None` at the end.
     async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         let failed = |error: StoreError| io::Error::other(error);
         loop {
-            let change = self.subscription.next_change();
-            let Some(task) = self.api.store.task(&self.id).await.map_err(failed)? else { return Ok(None) };
-            if *self.life.get_or_insert(task.created_at) != task.created_at {
-                return Ok(None);
-            }
+            let Some(look) = self.follower.look().await.map_err(failed)? else { return Ok(None) };
+            let (api, id, task) = (&self.follower.api, &self.follower.id, &look.task);
             if self.sent.is_none() && task.iteration >= self.after {
-                self.sent = Some(self.api.store.offset_after(&self.id, self.after).await.map_err(failed)?);
+                self.sent = Some(api.store.offset_after(id, self.after).await.map_err(failed)?);
             }
             if let Some(sent) = self.sent.filter(|sent| *sent < task.log_bytes) {
                 let count = (task.log_bytes - sent).min(CHUNK as u64);
-                let mut file = open(&self.api, &self.id, task.log_bytes, sent, count)
+                let mut file = open(api, id, task.log_bytes, sent, count)
                     .await
                     .map_err(|_| io::Error::other("the record cannot be read"))?;
                 let mut bytes = Vec::new();
@@ -186,12 +178,8 @@ impl Follower {
                 self.sent = Some(sent + bytes.len() as u64);
                 return Ok(Some(bytes));
             }
-            if task.has_ended() || self.api.drain.is_cancelled() {
+            if !self.follower.wait(look).await {
                 return Ok(None);
-            }
-            tokio::select! {
-                () = change => {}
-                () = self.api.drain.cancelled() => {}
             }
         }
     }
