@@ -51,7 +51,7 @@ impl Stored {
     }
 
     fn claim(&self) -> Vec<Claimed> {
-        let claim = Claim { limit: 1, which: Which::Any, now: Timestamp::from_millis(0) };
+        let claim = Claim { worker: "w".into(), limit: 1, which: Which::Any, now: Timestamp::from_millis(0) };
         self.runtime.block_on(self.store.claim(claim)).unwrap()
     }
 }

@@ -15,6 +15,7 @@
 //!       (how to ask)   (what to do)   (what to keep)
 //!                         │
 //!                      sandbox
+//!        ───────── metrics: what is counted and timed, everyone may use it ──────
 //!        ───────── domain: types and rules, no I/O, everyone may use it ─────────
 //! ```
 //!
@@ -30,6 +31,7 @@ pub mod config;
 pub mod domain;
 pub mod http;
 pub mod kill_point;
+pub mod metrics;
 pub mod recorder;
 pub mod run;
 pub mod sandbox;

@@ -9,16 +9,20 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("kill_point", &[]),
     ("domain", &[]),
+    ("metrics", &["domain"]),
     ("sandbox", &["domain"]),
     ("store", &["domain"]),
     ("tools", &["domain", "sandbox"]),
     ("brain", &["domain"]),
     ("recorder", &["domain", "store"]),
-    ("run", &["domain", "store", "recorder", "brain", "tools"]),
-    ("scheduler", &["domain", "store", "run"]),
+    ("run", &["domain", "metrics", "store", "recorder", "brain", "tools"]),
+    ("scheduler", &["domain", "metrics", "store", "run"]),
     ("config", &["sandbox"]),
-    ("http", &["domain", "store", "recorder", "tools", "sandbox"]),
-    ("app", &["domain", "store", "recorder", "brain", "tools", "sandbox", "run", "scheduler", "http", "config"]),
+    ("http", &["domain", "metrics", "store", "recorder", "tools", "sandbox"]),
+    (
+        "app",
+        &["domain", "metrics", "store", "recorder", "brain", "tools", "sandbox", "run", "scheduler", "http", "config"],
+    ),
     ("cli", &["domain", "store", "brain", "tools", "sandbox", "http", "config", "app"]),
     ("main", &["cli", "sandbox"]),
 ];
@@ -27,6 +31,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const ONLY_IN: &[(&str, &str)] = &[
     ("sqlx::", "store"),
     ("rusqlite::", "store"),
+    ("prometheus::", "metrics"),
     ("anyhow", "cli"),
     ("std::env::var", "config"),
     ("process::Command", "sandbox"),

@@ -69,15 +69,15 @@ fn one_that_stood_still_writes_nothing_any_more() {
     let store = open(&second, &file, LONG).unwrap();
     let now = Timestamp::from_millis(0);
     let refused = |done: Result<(), StoreError>| assert!(matches!(done, Err(StoreError::Displaced)), "{done:?}");
-    refused(first.block_on(frozen.recover(5, now)).map(|_| ()));
+    refused(first.block_on(frozen.recover(&"w".into(), 5, now)).map(|_| ()));
     refused(first.block_on(frozen.mark_filed(vec![("t".parse().unwrap(), now)])).map(|_| ()));
-    refused(first.block_on(frozen.hold()));
+    refused(first.block_on(frozen.hold_files()));
     first.block_on(frozen.displaced());
     // Nor does it take the lease from the other when it ends.
     first.block_on(frozen.close());
     assert!(matches!(open(&service(), &file, LONG), Err(StoreError::Held)));
-    second.block_on(store.hold()).unwrap();
-    second.block_on(store.recover(5, now)).unwrap();
+    second.block_on(store.hold_files()).unwrap();
+    second.block_on(store.recover(&"w".into(), 5, now)).unwrap();
 }
 
 #[test]
@@ -91,6 +91,6 @@ fn one_that_moves_again_in_time_goes_on() {
     while begun.elapsed() < Duration::from_millis(2) {
         std::thread::yield_now();
     }
-    first.block_on(store.hold()).unwrap();
-    first.block_on(store.recover(5, Timestamp::from_millis(0))).unwrap();
+    first.block_on(store.hold_files()).unwrap();
+    first.block_on(store.recover(&"w".into(), 5, Timestamp::from_millis(0))).unwrap();
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use codex_agent::brain::{AskSettings, HttpBrain};
 use codex_agent::domain::{Clock, Json, Models, SpecLimits, Status, SystemClock, TaskId, TaskSpec};
+use codex_agent::metrics::Metrics;
 use codex_agent::recorder::Recorder;
 use codex_agent::run::{RunSettings, Runner};
 use codex_agent::scheduler::{Scheduler, SchedulerSettings};
@@ -53,6 +54,7 @@ async fn run(brain: &str, home: &Path, tasks: u32, iterations: u32) {
         toolbox: Arc::new(toolbox::toolbox(&code).await),
         clock: Arc::clone(&clock),
         models: Models { finetuned: None, critique: None },
+        metrics: Metrics::new("", clock.now()),
     }));
     let (drain, halt) = (CancellationToken::new(), CancellationToken::new());
     let scheduler = Scheduler::new(SchedulerSettings {

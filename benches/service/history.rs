@@ -49,7 +49,7 @@ async fn in_the_store(many: &Home, few: &Home) -> Vec<Row> {
                 times[what][which].push(clock.elapsed().as_secs_f64() * 1e6);
                 clock = Instant::now();
             };
-            let claim = Claim { limit: 1, which: Which::Any, now: Timestamp::from_millis(0) };
+            let claim = Claim { worker: "w".into(), limit: 1, which: Which::Any, now: Timestamp::from_millis(0) };
             assert_eq!(store.claim(claim).await.unwrap().len(), 1);
             lap(0);
             let id = filled::old(fastrand::i64(0..*count));

@@ -26,6 +26,7 @@ use crate::config::{BrainUrl, Config, ConfigError, Role};
 use crate::domain::{Clock, Models, SpecLimits, SystemClock, TaskId};
 use crate::http::server::{self, Patience};
 use crate::http::{self, Api, Guard};
+use crate::metrics::Metrics;
 use crate::recorder::{RecordError, Recorder};
 use crate::run::{RunSettings, Runner};
 use crate::sandbox::{self, Sandbox};
@@ -115,6 +116,7 @@ pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartEr
     let toolbox = Arc::new(toolbox(config).await?);
     toolbox.workspace(None).map_err(StartError::CodeDir)?;
     let Opened { store, clock, lock } = database::open(config).await?;
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), clock.now());
     let recorder = Arc::new(Recorder::open(&config.output_dir, Arc::clone(&store))?);
     let brain = brain(config, Arc::clone(&clock))?;
     let (drain, halt) = (CancellationToken::new(), CancellationToken::new());
@@ -126,11 +128,13 @@ pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartEr
         toolbox: Arc::clone(&toolbox),
         clock: Arc::clone(&clock),
         models: models(config),
+        metrics: metrics.clone(),
     }));
     let scheduler = Scheduler::new(SchedulerSettings {
         store: Arc::clone(&store),
         runner,
         clock: Arc::clone(&clock),
+        metrics: metrics.clone(),
         worker: database::new_worker_id(),
         lease: config.lease,
         max_running: config.max_running,
@@ -145,6 +149,7 @@ pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartEr
         recorder: Arc::clone(&recorder),
         toolbox,
         clock,
+        metrics,
         new_id: new_task_id,
         output_dir: config.output_dir.clone(),
         limits: SpecLimits {

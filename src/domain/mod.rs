@@ -39,5 +39,6 @@ pub use json::{Json, JsonError, MAX_DEPTH};
 pub use members::Members;
 pub use spec::{FieldError, SpecLimits, TaskSpec};
 pub use step::{Models, Payload, Reply, ReplyError, StopReason, ToolCall, Usage};
+pub(crate) use task::names;
 pub use task::{ErrorCode, IllegalTransition, Outcome, Status, Task, TaskError, TaskEvent, TaskState};
 pub use text::{one_line, printable};

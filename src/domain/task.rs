@@ -83,6 +83,7 @@ impl Task {
     }
 }
 
+/// Makes an enum whose values are words that users see.
 macro_rules! names {
     ($(#[$doc:meta])* $name:ident { $($(#[$each:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$doc])*
@@ -111,6 +112,7 @@ macro_rules! names {
         }
     };
 }
+pub(crate) use names;
 
 names! {
     /// The word for a [`TaskState`].

@@ -15,6 +15,8 @@ mod docs;
 mod guard;
 mod health;
 mod linger;
+mod measure;
+mod metrics;
 mod params;
 mod problem;
 pub mod server;
@@ -44,6 +46,7 @@ pub use guard::Guard;
 pub use view::TaskView;
 
 use crate::domain::{Clock, SpecLimits, TaskId};
+use crate::metrics::Metrics;
 use crate::recorder::Recorder;
 use crate::store::Store;
 use crate::tools::Toolbox;
@@ -59,6 +62,8 @@ pub struct Api {
     pub toolbox: Arc<Toolbox>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Metrics,
     /// Makes ids for tasks that come without one.
     pub new_id: fn() -> TaskId,
     /// Whose free space is watched.
@@ -76,22 +81,21 @@ pub struct Api {
 /// The whole service, ready to be served.
 pub fn router(api: Api, guard: &Guard) -> Router {
     let (routes, openapi) = routes().split_for_parts();
-    let routes = routes
-        .merge(docs::router(openapi))
-        .fallback(problem::not_found)
-        .method_not_allowed_fallback(problem::method_not_allowed)
-        .with_state(api);
-    guarded(routes, guard)
+    finished(routes.merge(docs::router(openapi)), api, guard)
 }
 
-/// What a process answers that only runs tasks: whether it is well.
+/// What a process answers that only runs tasks: whether it is well, and its figures.
 pub fn probes(api: Api, guard: &Guard) -> Router {
-    let routes = OpenApiRouter::new().routes(routes!(health::healthz)).routes(routes!(health::readyz));
-    let routes = Router::from(routes)
-        .fallback(problem::not_found)
-        .method_not_allowed_fallback(problem::method_not_allowed)
-        .with_state(api);
+    finished(figures().into(), api, guard)
+}
+
+fn finished(routes: Router<Api>, api: Api, guard: &Guard) -> Router {
+    let metrics = api.metrics.clone();
+    let routes =
+        routes.fallback(problem::not_found).method_not_allowed_fallback(problem::method_not_allowed).with_state(api);
+    // Around all else, so that what the guard refuses is counted, too.
     guarded(routes, guard)
+        .layer(middleware::from_fn(move |request, next| measure::measured(metrics.clone(), request, next)))
 }
 
 /// Puts what every answer of ours has around `routes`: an id, a log line, problems as JSON, and the guard.
@@ -122,9 +126,17 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(tasks::submit::submit, tasks::list::list))
         .routes(routes!(tasks::get::get, tasks::delete::delete))
         .routes(routes!(tasks::log::log))
+        .routes(routes!(tasks::events::events))
         .routes(routes!(tasks::cancel::cancel))
+        .merge(figures())
+}
+
+/// What a machine asks of any of our processes.
+fn figures() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
+        .routes(routes!(metrics::metrics))
 }
 
 /// Tasks change from one moment to the next; whoever wants to spare a transfer asks with `If-None-Match`.

@@ -19,8 +19,9 @@ pub struct TaskView {
     #[schema(value_type = StatusWord)]
     status: &'static str,
     /// The object as posted.
-    #[schema(value_type = Object)]
-    task: Json,
+    #[schema(required, value_type = Object)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task: Option<Json>,
     /// How many times a worker took it up.
     attempt: u32,
     /// The last iteration on record; 0 before the first.
@@ -113,7 +114,7 @@ impl From<Task> for TaskView {
         Self {
             task_id: task.id.to_string(),
             status,
-            task: task.posted,
+            task: Some(task.posted),
             attempt: task.attempt,
             iteration: task.iteration,
             max_iterations: task.max_iterations,
@@ -124,6 +125,13 @@ impl From<Task> for TaskView {
             started_at: task.started_at,
             finished_at: task.finished_at,
         }
+    }
+}
+
+impl TaskView {
+    /// The task where it is told of again and again: what was posted may be long, and does not change.
+    pub(super) fn without_posted(task: Task) -> Self {
+        Self { task: None, ..Self::from(task) }
     }
 }
 

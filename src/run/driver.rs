@@ -8,9 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::journal::Entry;
 use super::machine::{Begun, Event, IllegalEvent, Machine, Phase, Write};
+use super::measure;
 use crate::brain::{Brain, BrainError, StepRequest};
 use crate::domain::{Clock, Intent, Json, LineError, Models, Reply, StopReason, Task, ToolCall, millis};
 use crate::kill_point::kill_point;
+use crate::metrics::{Metrics, Tool, ToolStatus};
 use crate::recorder::{RecordError, Recorder};
 use crate::store::{Claimed, Fence, Pending, Store, StoreError};
 use crate::tools::{self, Intentions, Plan, ToolResult, Toolbox};
@@ -31,6 +33,7 @@ pub struct Runner {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) models: Models,
     pub(super) tools: Json,
+    pub(super) metrics: Metrics,
     brain: Arc<dyn Brain>,
     toolbox: Arc<Toolbox>,
 }
@@ -49,6 +52,8 @@ pub struct RunSettings {
     pub clock: Arc<dyn Clock>,
     /// What the brain is told of.
     pub models: Models,
+    /// Where it is counted.
+    pub metrics: Metrics,
 }
 
 /// How a run is told to stop.
@@ -97,8 +102,8 @@ struct Run<'a> {
 impl Runner {
     /// A runner of these parts.
     pub fn new(settings: RunSettings) -> Self {
-        let RunSettings { store, recorder, brain, toolbox, clock, models } = settings;
-        Self { store, recorder, clock, models, tools: tools::schemas(), brain, toolbox }
+        let RunSettings { store, recorder, brain, toolbox, clock, models, metrics } = settings;
+        Self { store, recorder, clock, models, tools: tools::schemas(), metrics, brain, toolbox }
     }
 
     /// Takes a task as far as it goes: to its end, or to where a signal stops it.
@@ -151,12 +156,16 @@ impl Run<'_> {
                 }
             };
             let Some(event) = event else { return self.hand_back().await };
+            let heard = measure::heard(&event);
             let write = machine.on(event)?;
+            // A tool's time is not the brain's.
+            let step = if asked { started.elapsed() } else { Duration::ZERO };
+            if asked {
+                self.runner.metrics.brain_step(measure::judged(heard, &write), step);
+            }
             if let Some(outcome) = &write.end {
                 tracing::info!(task = %self.task.id, iteration = machine.iteration(), ?outcome, "ended");
             }
-            // A tool's time is not the brain's.
-            let step = if asked { started.elapsed() } else { Duration::ZERO };
             if let Phase::Calling { call, .. } = machine.phase() {
                 plan = self.runner.toolbox.plan(self.task.workspace.as_deref(), call).await;
             }
@@ -264,7 +273,10 @@ impl Run<'_> {
                 (calling.await, Some(stop))
             }
         };
-        let ToolResult { result, took, cut_off } = done?;
+        let done = done?;
+        let status = if done.succeeded() { ToolStatus::Success } else { ToolStatus::Failure };
+        self.runner.metrics.tool_call(Tool::of(&call.name), status, done.took);
+        let ToolResult { result, took, cut_off } = done;
         let (result, stop) = match stopped {
             Some(Stop::Task(reason)) => (result, Some(reason)),
             // To the brain it is as if the worker had died.

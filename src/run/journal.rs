@@ -46,6 +46,12 @@ impl Runner {
         let step = Step { iteration, line, pending: write.pending, intent, usage, end: write.end, now };
         let record = || self.store.record(fence.clone(), step.clone());
         let recorded = until_available(&fence.id, "a step", halt, record).await?;
+        if let Some(line) = &step.line {
+            self.metrics.iteration_recorded(line.text.len() as u64);
+        }
+        if let Some(outcome) = recorded.ended.as_ref().and_then(|task| task.state.outcome()) {
+            self.metrics.task_ended(outcome);
+        }
         let file = async {
             if let Some(line) = step.line {
                 let ended = recorded.ended.as_deref();

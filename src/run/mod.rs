@@ -16,6 +16,7 @@
 mod driver;
 mod journal;
 mod machine;
+mod measure;
 
 pub use driver::{RunError, RunSettings, Runner, Signals};
 pub use machine::{Begun, Event, Machine, Phase, Write};

@@ -27,6 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::domain::{Clock, ErrorCode, Outcome, TaskId, Timestamp, WorkerId};
 use crate::kill_point::kill_point;
+use crate::metrics::Metrics;
 use crate::run::{RunError, Runner, Signals};
 use crate::store::{Claim, Claimed, Fence, Recovered, Step, Store, StoreError, Which};
 
@@ -42,6 +43,7 @@ pub struct Scheduler {
     store: Arc<dyn Store>,
     runner: Arc<Runner>,
     clock: Arc<dyn Clock>,
+    metrics: Metrics,
     worker: WorkerId,
     started_at: Timestamp,
     lease: Duration,
@@ -64,6 +66,8 @@ pub struct SchedulerSettings {
     pub runner: Arc<Runner>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// Where it is counted.
+    pub metrics: Metrics,
     /// Who this is.
     pub worker: WorkerId,
     /// `LEASE`
@@ -85,13 +89,14 @@ pub struct SchedulerSettings {
 impl Scheduler {
     /// A scheduler of these parts.
     pub fn new(settings: SchedulerSettings) -> Arc<Self> {
-        let SchedulerSettings { store, runner, clock, worker, lease, .. } = settings;
+        let SchedulerSettings { store, runner, clock, metrics, worker, lease, .. } = settings;
         let SchedulerSettings { max_running, lost_limit, retention, only, drain, halt, .. } = settings;
         Arc::new(Self {
             store,
             runner,
             started_at: clock.now(),
             clock,
+            metrics,
             worker,
             lease,
             max_running,
@@ -150,6 +155,7 @@ impl Scheduler {
         let Recovered { requeued, given_up } =
             self.store.recover(&self.worker, self.lost_limit, self.clock.now()).await?;
         if requeued + given_up > 0 {
+            self.metrics.requeued(requeued);
             tracing::info!(requeued, given_up, "a worker that is gone left tasks unfinished");
         }
         Ok(())

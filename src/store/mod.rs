@@ -271,6 +271,11 @@ impl NewTask {
 }
 
 impl Step {
+    /// The last iteration on record before it: a step that comes twice finds another.
+    fn before(&self) -> i64 {
+        i64::from(self.iteration) - i64::from(self.line.is_some())
+    }
+
     /// By how much the record grows, in bytes.
     fn grown(&self) -> u64 {
         self.line.as_ref().map_or(0, |line| line.text.len() as u64)

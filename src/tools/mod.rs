@@ -82,6 +82,13 @@ pub struct ToolResult {
     pub cut_off: bool,
 }
 
+impl ToolResult {
+    /// Whether it did what it was to do. Every result begins with its `status`.
+    pub fn succeeded(&self) -> bool {
+        self.result.as_str().starts_with(r#"{"status":"success""#)
+    }
+}
+
 impl Toolbox {
     /// Tools for the workspaces below `code_dir`.
     pub fn new(code_dir: PathBuf, settings: Settings) -> Self {

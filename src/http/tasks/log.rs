@@ -2,7 +2,9 @@
 //!
 //! The store says how long the record is; no more of the file than that is ever sent, so a line is whole or not there.
 
-use std::io::{self, SeekFrom};
+use std::io::{self, Cursor, SeekFrom};
+use std::pin::Pin;
+use std::sync::Arc;
 
 use async_compression::tokio::bufread::GzipEncoder;
 use axum::body::Body;
@@ -15,22 +17,26 @@ use axum::http::header::{
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
-use tokio::io::{AsyncReadExt, AsyncSeekExt, BufReader, Take};
-use tokio_util::io::ReaderStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, BufReader};
+use tokio_util::io::{ReaderStream, StreamReader};
 use utoipa::IntoParams;
 
+use super::follow::Follower;
 use super::range::{self, Asked};
 use super::{TaskPath, named};
-use crate::domain::{Task, TaskId, Timestamp};
+use crate::domain::{Task, TaskId};
 use crate::http::Api;
 use crate::http::params::Params;
 use crate::http::problem::{Problem, Refusals};
 use crate::http::view::names_tag;
 use crate::recorder::RecordError;
-use crate::store::{StoreError, Subscription};
+use crate::store::{Store, StoreError};
 
 /// Bytes read from the file at a time: fewer, and the hop to the file thread costs more than the copy.
 const CHUNK: usize = 256 * 1024;
+
+/// Lines read from the store at a time, where it is read from: each may be as long as a payload and a reply.
+const LINES: u32 = 16;
 
 /// The largest iteration that can be asked for: the document gives the number as an int32, and no task comes near it.
 const MAX_AFTER: u32 = i32::MAX.cast_unsigned();
@@ -71,7 +77,8 @@ pub(in crate::http) async fn log(
     let follow = params.flag("follow")?;
     let task = api.store.task(&id).await?.ok_or_else(Problem::no_such_task)?;
     if follow {
-        return Ok(([(CONTENT_TYPE, "application/jsonl")], Body::from_stream(stream(api, id, after))).into_response());
+        let lines = stream(api, &task, after);
+        return Ok(([(CONTENT_TYPE, "application/jsonl")], Body::from_stream(lines)).into_response());
     }
     let start = api.store.offset_after(&id, after).await?;
 
@@ -113,8 +120,19 @@ pub(in crate::http) async fn log(
     answer.body(body).map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 
-/// The file from `offset`, no more than `count` bytes, after it has been brought to `end`.
-async fn open(api: &Api, id: &TaskId, end: u64, offset: u64, count: u64) -> Result<Take<tokio::fs::File>, Problem> {
+/// The record from `offset`, no more than `count` bytes of the `end` that there are.
+async fn open(api: &Api, id: &TaskId, end: u64, offset: u64, count: u64) -> Result<Record, Problem> {
+    if count == 0 {
+        // Nothing is on record yet, perhaps, and there may be no file.
+        return Ok(Box::pin(tokio::io::empty()));
+    }
+    if api.store.is_shared() {
+        let lines = StoredLines { store: Arc::clone(&api.store), id: id.clone(), at: offset, left: count };
+        let lines = futures_util::stream::try_unfold(lines, async |mut lines| {
+            Ok::<_, io::Error>(lines.next().await?.map(|bytes| (bytes, lines)))
+        });
+        return Ok(Box::pin(StreamReader::new(Box::pin(lines))));
+    }
     let read = async {
         api.recorder.catch_up(id, end).await?;
         let path = api.recorder.path(id);
@@ -122,16 +140,44 @@ async fn open(api: &Api, id: &TaskId, end: u64, offset: u64, count: u64) -> Resu
             let mut file = tokio::fs::File::open(&path).await?;
             file.set_max_buf_size(CHUNK);
             file.seek(SeekFrom::Start(offset)).await?;
-            Ok(file.take(count))
+            io::Result::Ok(file.take(count))
         };
         opened.await.map_err(|source| RecordError::File { path: path.clone(), source })
     };
-    if end == 0 {
-        // Nothing is on record yet, and there may be no file.
-        let empty = tokio::fs::File::open("/dev/null").await;
-        return empty.map(|file| file.take(0)).map_err(|error| unreadable(&error));
+    let file = read.await.map_err(|error: RecordError| unreadable(&error))?;
+    Ok(Box::pin(file))
+}
+
+/// A part of a record that is being read.
+type Record = Pin<Box<dyn AsyncRead + Send>>;
+
+/// The same from the store, where another worker may have the file, or this one an old one.
+struct StoredLines {
+    store: Arc<dyn Store>,
+    id: TaskId,
+    at: u64,
+    left: u64,
+}
+
+impl StoredLines {
+    async fn next(&mut self) -> io::Result<Option<Cursor<Vec<u8>>>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let lines = self.store.lines(&self.id, self.at, LINES).await.map_err(io::Error::other)?;
+        let (Some(first), Some(last)) = (lines.first(), lines.last()) else {
+            // It was longer a moment ago: it has been deleted.
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        };
+        let start = first.end - first.line.len() as u64;
+        let (known, end) = (usize::try_from(self.at - start), last.end);
+        let mut bytes = lines.into_iter().map(|line| line.line).collect::<String>().into_bytes();
+        bytes.drain(..known.unwrap_or(usize::MAX).min(bytes.len()));
+        bytes.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+        self.left -= bytes.len() as u64;
+        self.at = end;
+        Ok(Some(Cursor::new(bytes)))
     }
-    read.await.map_err(|error: RecordError| unreadable(&error))
 }
 
 fn unreadable(error: &(dyn std::error::Error + 'static)) -> Problem {
@@ -140,42 +186,32 @@ fn unreadable(error: &(dyn std::error::Error + 'static)) -> Problem {
 }
 
 /// Lines after iteration `after` as they come, until the task has ended, is gone, or the service stops.
-fn stream(api: Api, id: TaskId, after: u32) -> impl Stream<Item = io::Result<Vec<u8>>> {
-    let subscription = api.store.changes().subscribe(&id);
-    let follower = Follower { api, id, after, sent: None, life: None, subscription };
-    futures_util::stream::try_unfold(follower, async |mut follower| {
-        Ok(follower.next().await?.map(|bytes| (bytes, follower)))
-    })
+fn stream(api: Api, task: &Task, after: u32) -> impl Stream<Item = io::Result<Vec<u8>>> + use<> {
+    let lines = Lines { follower: Follower::of(api, task), after, sent: None };
+    futures_util::stream::try_unfold(lines, async |mut lines| Ok(lines.next().await?.map(|bytes| (bytes, lines))))
 }
 
 /// One client that follows a record.
-struct Follower {
-    api: Api,
-    id: TaskId,
+struct Lines {
+    follower: Follower,
     after: u32,
     /// The place in the record up to which the client has it; unknown until iteration `after` is there.
     sent: Option<u64>,
-    /// When the task was accepted: another one may get its name after it has been deleted.
-    life: Option<Timestamp>,
-    subscription: Subscription,
 }
 
-impl Follower {
+impl Lines {
     /// The next lines, or a part of them if they are many; `None` at the end.
     async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         let failed = |error: StoreError| io::Error::other(error);
         loop {
-            let change = self.subscription.next_change();
-            let Some(task) = self.api.store.task(&self.id).await.map_err(failed)? else { return Ok(None) };
-            if *self.life.get_or_insert(task.created_at) != task.created_at {
-                return Ok(None);
-            }
+            let Some(look) = self.follower.look().await.map_err(failed)? else { return Ok(None) };
+            let (api, id, task) = (&self.follower.api, &self.follower.id, &look.task);
             if self.sent.is_none() && task.iteration >= self.after {
-                self.sent = Some(self.api.store.offset_after(&self.id, self.after).await.map_err(failed)?);
+                self.sent = Some(api.store.offset_after(id, self.after).await.map_err(failed)?);
             }
             if let Some(sent) = self.sent.filter(|sent| *sent < task.log_bytes) {
                 let count = (task.log_bytes - sent).min(CHUNK as u64);
-                let mut file = open(&self.api, &self.id, task.log_bytes, sent, count)
+                let mut file = open(api, id, task.log_bytes, sent, count)
                     .await
                     .map_err(|_| io::Error::other("the record cannot be read"))?;
                 let mut bytes = Vec::new();
@@ -186,12 +222,8 @@ impl Follower {
                 self.sent = Some(sent + bytes.len() as u64);
                 return Ok(Some(bytes));
             }
-            if task.has_ended() || self.api.drain.is_cancelled() {
+            if !self.follower.wait(look).await {
                 return Ok(None);
-            }
-            tokio::select! {
-                () = change => {}
-                () = self.api.drain.cancelled() => {}
             }
         }
     }

@@ -2,6 +2,8 @@
 
 pub(super) mod cancel;
 pub(super) mod delete;
+pub(super) mod events;
+mod follow;
 pub(super) mod get;
 pub(super) mod list;
 pub(super) mod log;

@@ -95,7 +95,10 @@ pub(in crate::http) async fn submit(State(api): State<Api>, request: Request) ->
     let id = spec.id.clone().unwrap_or_else(api.new_id);
     let new = NewTask { id, idempotency_key, spec, now: api.clock.now(), max_queued };
     let (status, mut task) = match api.store.submit(new).await? {
-        Submitted::Created(task) => (StatusCode::ACCEPTED, task),
+        Submitted::Created(task) => {
+            api.metrics.task_submitted();
+            (StatusCode::ACCEPTED, task)
+        }
         Submitted::Known(task) => (StatusCode::OK, task),
         Submitted::Conflict => {
             let detail = "the task_id or the Idempotency-Key was used before, with another body";

@@ -1,6 +1,6 @@
 //! What is known of files: which are complete, and which nobody wants any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sqlx::PgConnection;
@@ -54,7 +54,8 @@ impl Removed {
             first.remove();
             known.settled = row;
         }
-        known.open.values().filter(|(_, done)| !done).map(|(id, _)| id.clone()).collect()
+        let wanted: BTreeSet<_> = known.open.values().filter(|(_, done)| !done).map(|(id, _)| id.clone()).collect();
+        wanted.into_iter().collect()
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

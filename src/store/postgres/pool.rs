@@ -32,7 +32,7 @@ pub struct PostgresSettings {
     /// How long a worker holds a task without renewing.
     pub(super) lease: Duration,
     /// How long after the server's start nobody is taken for dead: who lives renews in that time.
-    pub(super) grace: Duration,
+    pub grace: Duration,
 }
 
 /// The server's name, port and database, without what is secret.

@@ -61,7 +61,7 @@ pub(super) async fn record(
                  cached_tokens = CASE WHEN $15 IS NULL THEN cached_tokens ELSE LEAST(COALESCE(cached_tokens, 0) + $15, $16) END, \
                  lease_until = {now} + $17 \
              WHERE seq = $1 AND claim = $2 AND status = 'running' \
-                 AND iteration = CASE WHEN $18 IS NULL THEN $9 ELSE $9 - 1 END \
+                 AND iteration = $22 \
              RETURNING *), \
          added AS ( \
              INSERT INTO iterations (seq, iteration, log_end, line, cut, next, next_tool_ms) \
@@ -93,6 +93,7 @@ pub(super) async fn record(
         .bind(cut.map(|cut| signed(cut as u64)))
         .bind(step.pending.as_ref().map(|pending| pending.payload.as_str()))
         .bind(step.pending.as_ref().and_then(|pending| pending.tool_ms).map(signed))
+        .bind(step.before())
         .fetch_optional(&mut *db)
         .await?;
     let row = match row {

@@ -148,10 +148,12 @@ pub(super) fn record(db: &Db, fence: &Fence, step: &Step) -> Result<Recorded, St
 fn go_on(db: &Db, fence: &Fence, step: &Step) -> Result<Recorded, StoreError> {
     let sql = "UPDATE tasks SET iteration = :iteration, log_bytes = log_bytes + :grown, intent = :intent, \
                losses = CASE WHEN :iteration > iteration THEN 0 ELSE losses END, revision = revision + 1 \
-               WHERE seq = :seq AND status = 'running' AND claim = :claim RETURNING log_bytes, cancel_requested";
+               WHERE seq = :seq AND status = 'running' AND claim = :claim AND iteration = :before \
+               RETURNING log_bytes, cancel_requested";
     let intent = step.intent.as_ref().map(Intent::to_json);
     let values = named_params! {
         ":iteration": step.iteration,
+        ":before": step.before(),
         ":grown": signed(step.grown()),
         ":intent": intent.as_ref().map(Json::as_str),
         ":seq": fence.seq,
@@ -186,10 +188,11 @@ fn end(db: &Db, fence: &Fence, step: &Step, outcome: &Outcome) -> Result<Recorde
     let sql = "UPDATE tasks SET status = :status, iteration = :iteration, log_bytes = log_bytes + :grown, intent = NULL, \
                losses = CASE WHEN :iteration > iteration THEN 0 ELSE losses END, revision = revision + 1, \
                finished_at = :finished_at, summary = :summary, error_code = :code, error_message = :message \
-               WHERE seq = :seq AND status = 'running' AND claim = :claim";
+               WHERE seq = :seq AND status = 'running' AND claim = :claim AND iteration = :before";
     let changed = db.prepare_cached(sql)?.execute(named_params! {
         ":status": state.status().as_str(),
         ":iteration": step.iteration,
+        ":before": step.before(),
         ":grown": signed(step.grown()),
         ":finished_at": step.now.millis(),
         ":summary": summary,

@@ -1,0 +1,96 @@
+//! A store of its own for each case, and what cases do with it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use codex_agent::domain::{Json, Outcome, SpecLimits, TaskId, TaskSpec, Timestamp};
+use codex_agent::store::{
+    Claim, Claimed, NewLine, NewTask, PostgresSettings, PostgresStore, Recovered, SqliteStore, Step, Store, Submitted,
+    Which,
+};
+
+use crate::postgres::{Database, Postgres};
+
+/// Longer than a test: leases run out where the test has it so.
+pub const LEASE: Duration = Duration::from_mins(10);
+
+/// Connections of a store: more than the machine has cores, few enough that many cases share a server.
+const CONNECTIONS: u32 = 4;
+
+/// A store, and where it lies.
+pub struct World {
+    pub store: Arc<dyn Store>,
+    at: At,
+}
+
+enum At {
+    File(#[expect(dead_code, reason = "removed with the world")] tempfile::TempDir),
+    Server(Database),
+}
+
+impl World {
+    pub async fn sqlite() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&dir.path().join("test.db"), LEASE).await.unwrap();
+        Self { store: Arc::new(store), at: At::File(dir) }
+    }
+
+    /// Nothing where PostgreSQL is not installed.
+    pub async fn postgres() -> Option<Self> {
+        let database = Postgres::database().await?;
+        let store = Arc::new(PostgresStore::open(settings(&database)).await.unwrap());
+        Some(Self { store, at: At::Server(database) })
+    }
+
+    /// The workers of all running tasks are gone, and another one takes up what they left.
+    pub async fn recover(&self, lost_limit: u32) -> Recovered {
+        self.let_run_out().await;
+        self.store.recover(&"another".into(), lost_limit, at(9)).await.unwrap()
+    }
+
+    /// No lease holds any more.
+    pub async fn let_run_out(&self) {
+        if let At::Server(database) = &self.at {
+            database.psql("UPDATE tasks SET lease_until = 0 WHERE lease_until IS NOT NULL").await;
+        }
+    }
+}
+
+pub fn settings(database: &Database) -> PostgresSettings {
+    let mut settings = PostgresSettings::new(&database.url(), CONNECTIONS, LEASE).unwrap();
+    settings.grace = Duration::ZERO;
+    settings
+}
+
+pub fn id(name: &str) -> TaskId {
+    name.parse().unwrap()
+}
+
+pub fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+pub fn new(name: &str, priority: i32) -> NewTask {
+    let posted = Json::parse(&format!(r#"{{"instruction":"x","priority":{priority}}}"#)).unwrap();
+    let spec = TaskSpec::parse(posted, SpecLimits { default_iterations: 7, max_iterations: 200 }).unwrap();
+    NewTask { id: id(name), idempotency_key: None, spec, now: at(1), max_queued: 1000 }
+}
+
+pub async fn submit(store: &Arc<dyn Store>, name: &str) {
+    assert!(matches!(store.submit(new(name, 0)).await.unwrap(), Submitted::Created(_)));
+}
+
+pub async fn claim(store: &Arc<dyn Store>, limit: u32) -> Vec<Claimed> {
+    store.claim(Claim { worker: "w".into(), limit, which: Which::Any, now: at(2) }).await.unwrap()
+}
+
+pub fn step(iteration: u32, line: &str) -> Step {
+    let line = Some(NewLine::whole(line));
+    Step { iteration, line, pending: None, intent: None, usage: None, end: None, now: at(3) }
+}
+
+/// The end of a task that has had no iteration.
+pub fn end() -> Step {
+    let end = Some(Outcome::Succeeded { summary: Some("s".into()) });
+    Step { iteration: 0, line: None, pending: None, intent: None, usage: None, end, now: at(4) }
+}
