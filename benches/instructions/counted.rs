@@ -47,6 +47,7 @@ async fn run(brain: &str, home: &Path, tasks: u32, iterations: u32) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&output.join("codex-agent.db"), LONG).await.unwrap());
     let settings = AskSettings { key: None, timeout: LONG, retries: 0, max_reply_bytes: 1 << 20 };
+    let metrics = Metrics::new("", clock.now());
     let runner = Arc::new(Runner::new(RunSettings {
         store: Arc::clone(&store),
         recorder: Arc::new(Recorder::open(&output, Arc::clone(&store)).unwrap()),
@@ -54,14 +55,17 @@ async fn run(brain: &str, home: &Path, tasks: u32, iterations: u32) {
         toolbox: Arc::new(toolbox::toolbox(&code).await),
         clock: Arc::clone(&clock),
         models: Models { finetuned: None, critique: None },
-        metrics: Metrics::new("", clock.now()),
+        metrics: metrics.clone(),
     }));
     let (drain, halt) = (CancellationToken::new(), CancellationToken::new());
     let scheduler = Scheduler::new(SchedulerSettings {
         store: Arc::clone(&store),
         runner,
         clock: Arc::clone(&clock),
-        max_running: tasks as usize,
+        metrics,
+        worker: "counted".into(),
+        lease: LONG,
+        max_running: tasks,
         lost_limit: 5,
         retention: None,
         only: None,

@@ -94,7 +94,9 @@ pub(super) async fn claim(
     };
     let rows = claiming.fetch_all(db).await?;
     let claimed: Vec<Claimed> = rows.iter().map(claimed).collect::<Result<_, _>>()?;
-    claimed.iter().for_each(|claimed| held.renewed(&claimed.fence, since));
+    for claimed in &claimed {
+        held.renewed(&claimed.fence, since);
+    }
     Ok(claimed)
 }
 

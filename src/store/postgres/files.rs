@@ -106,7 +106,7 @@ pub(super) async fn mark_filed(
                 UPDATE tasks SET filed = 1 WHERE seq = ANY(ARRAY(SELECT seq FROM known))";
     sqlx::query(mark).bind(&names).bind(&lives).execute(&mut *db).await?;
     let missing = "SELECT DISTINCT e.id FROM UNNEST($1::text[]) e (id) WHERE NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.id = e.id)";
-    ids(sqlx::query(missing).bind(&names).fetch_all(db).await?)
+    ids(&sqlx::query(missing).bind(&names).fetch_all(db).await?)
 }
 
 #[cfg(test)]

@@ -127,13 +127,12 @@ impl PostgresStore {
 #[async_trait]
 impl Store for PostgresStore {
     async fn submit(&self, new: NewTask) -> Result<Submitted, StoreError> {
-        let full = match self.queue.is_full(new.max_queued) {
-            Some(full) => full,
-            None => {
-                let queued = self.ask(|db| Box::pin(read::queued(db))).await?;
-                self.queue.counted(queued);
-                queued >= new.max_queued
-            }
+        let full = if let Some(full) = self.queue.is_full(new.max_queued) {
+            full
+        } else {
+            let queued = self.ask(|db| Box::pin(read::queued(db))).await?;
+            self.queue.counted(queued);
+            queued >= new.max_queued
         };
         let submitted = self.ask(move |db| Box::pin(submit::submit(db, new, full))).await?;
         if let Submitted::Created(_) = submitted {
@@ -157,7 +156,9 @@ impl Store for PostgresStore {
         let (held, lease) = (Arc::clone(&self.held), self.lease);
         let claimed = self.ask(move |db| Box::pin(async move { claim::claim(db, claim, lease, &held).await })).await?;
         self.queue.less(claimed.len());
-        claimed.iter().for_each(|claimed| self.changes.ring_task(&claimed.task.id));
+        for claimed in &claimed {
+            self.changes.ring_task(&claimed.task.id);
+        }
         Ok(claimed)
     }
 
@@ -281,7 +282,7 @@ impl Store for PostgresStore {
 
     /// Nobody takes a process's place: each has its own tasks.
     async fn displaced(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     fn is_shared(&self) -> bool {

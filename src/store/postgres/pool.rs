@@ -126,7 +126,7 @@ impl Pool {
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         // SQLSTATE classes: what is in the way of the step will be next time, too (22 data, 23 integrity, 42 syntax or access).
-        let class = error.as_database_error().and_then(|error| error.code());
+        let class = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
         let refused = class.is_some_and(|code| ["22", "23", "42"].iter().any(|class| code.starts_with(class)));
         match error {
             sqlx::Error::PoolClosed => Self::Closed,

@@ -58,15 +58,15 @@ pub(super) async fn unfiled(db: &mut PgConnection, limit: u32) -> Result<Vec<Tas
         now!(),
         ") ORDER BY seq LIMIT $1"
     );
-    ids(sqlx::query(unfiled).bind(i64::from(limit)).fetch_all(db).await?)
+    ids(&sqlx::query(unfiled).bind(i64::from(limit)).fetch_all(db).await?)
 }
 
 pub(super) async fn expired(db: &mut PgConnection, before: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError> {
     let expired = "SELECT id FROM tasks WHERE finished_at < $1 AND filed = 1 ORDER BY finished_at LIMIT $2";
-    ids(sqlx::query(expired).bind(before.millis()).bind(i64::from(limit)).fetch_all(db).await?)
+    ids(&sqlx::query(expired).bind(before.millis()).bind(i64::from(limit)).fetch_all(db).await?)
 }
 
-pub(super) fn ids(rows: Vec<PgRow>) -> Result<Vec<TaskId>, StoreError> {
+pub(super) fn ids(rows: &[PgRow]) -> Result<Vec<TaskId>, StoreError> {
     rows.iter().map(|row| parse_id(&row.text(0)?)).collect()
 }
 
