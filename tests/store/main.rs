@@ -35,7 +35,9 @@ macro_rules! on_both {
 }
 
 mod claims;
+mod difference;
 mod files;
 mod records;
+mod shared;
 mod tasks;
 mod world;

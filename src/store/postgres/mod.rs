@@ -124,6 +124,13 @@ impl PostgresStore {
     }
 }
 
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        // Otherwise what rings would go on, and keep the connections.
+        self.stop.cancel();
+    }
+}
+
 #[async_trait]
 impl Store for PostgresStore {
     async fn submit(&self, new: NewTask) -> Result<Submitted, StoreError> {
@@ -187,6 +194,7 @@ impl Store for PostgresStore {
         let grace = self.grace;
         let recovered = self.ask(move |db| Box::pin(claim::recover(db, lost_limit, now, grace))).await?;
         if recovered.requeued > 0 {
+            self.queue.forget();
             self.ring_queued();
         }
         Ok(recovered)
@@ -211,6 +219,8 @@ impl Store for PostgresStore {
     async fn request_cancel(&self, id: &TaskId, now: Timestamp) -> Result<CancelAnswer, StoreError> {
         let cancelled = id.clone();
         let answer = self.ask(move |db| Box::pin(submit::request_cancel(db, cancelled, now))).await?;
+        // It may have been cancelled while it waited.
+        self.queue.forget();
         self.changes.ring_cancels();
         self.wishes.cancel();
         self.changes.ring_task(id);

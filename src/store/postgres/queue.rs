@@ -27,6 +27,11 @@ impl Queue {
         *self.last() = Some((Instant::now(), queued));
     }
 
+    /// Something has changed, who knows how.
+    pub(super) fn forget(&self) {
+        *self.last() = None;
+    }
+
     pub(super) fn more(&self, count: usize) {
         self.change(|queued| queued.saturating_add(u32::try_from(count).unwrap_or(u32::MAX)));
     }

@@ -12,7 +12,7 @@ use super::clock::now;
 use super::columns::kept;
 use super::held::Held;
 use super::sql;
-use crate::domain::{ErrorCode, Intent, Json, Outcome, Status, TaskEvent, TaskState};
+use crate::domain::{Intent, Json, Outcome, Status, TaskEvent, TaskState};
 use crate::store::row::{MOST_TOKENS, TaskRow, columns, signed};
 use crate::store::{Fence, Recorded, Step, StoreError};
 
@@ -115,7 +115,8 @@ fn recorded(row: &TaskRow) -> Result<Recorded, StoreError> {
     Ok(Recorded { cancel_requested, log_bytes, ended: task.has_ended().then(|| Box::new(task)) })
 }
 
-/// The task's row, if this very step is on record under this claim, and the task is still its worker's or has ended so.
+/// The task's row, if this very step is on record under this claim, and the task is still its worker's or has ended so: one
+/// that another has taken it from has no worker.
 async fn done_before(
     db: &mut PgConnection,
     fence: &Fence,
@@ -125,16 +126,14 @@ async fn done_before(
     let found = sql!(
         "{RESULT} tasks h WHERE h.seq = $1 AND h.claim = $2 AND h.iteration = $3 \
          AND (h.finished_at IS NOT NULL) = $4 AND (h.status = 'running' OR h.finished_at IS NOT NULL) \
-         AND h.error_code IS DISTINCT FROM $5 \
-         AND ($6 IS NULL OR EXISTS (SELECT 1 FROM iterations i WHERE i.seq = h.seq AND i.iteration = h.iteration AND i.line = $6))"
+         AND h.worker IS NOT NULL \
+         AND ($5 IS NULL OR EXISTS (SELECT 1 FROM iterations i WHERE i.seq = h.seq AND i.iteration = h.iteration AND i.line = $5))"
     );
     let row = found
         .bind(fence.seq)
         .bind(fence.claim)
         .bind(i64::from(step.iteration))
         .bind(step.end.is_some())
-        // That end is not this worker's doing.
-        .bind(ErrorCode::LostTooOften.as_str())
         .bind(text)
         .fetch_optional(db)
         .await?;

@@ -124,7 +124,7 @@ pub(super) fn record(db: &Db, fence: &Fence, step: &Step) -> Result<Recorded, St
     let recorded = match &step.end {
         Some(outcome) => end(db, fence, step, outcome)?,
         None if step.line.is_some() || step.intent.is_some() => go_on(db, fence, step)?,
-        None => hold(db, fence)?,
+        None => hold(db, fence, step)?,
     };
     let (next, tool_ms) = match &step.pending {
         Some(pending) => (Some(pending.payload.as_str()), pending.tool_ms.map(signed)),
@@ -168,11 +168,12 @@ fn go_on(db: &Db, fence: &Fence, step: &Step) -> Result<Recorded, StoreError> {
 
 /// Nothing changes that the task's own row tells of. An intent that is left there belongs to a call whose result is on
 /// record now, and is not asked for any more.
-fn hold(db: &Db, fence: &Fence) -> Result<Recorded, StoreError> {
-    let sql = "SELECT log_bytes, cancel_requested FROM tasks WHERE seq = ? AND status = 'running' AND claim = ?";
+fn hold(db: &Db, fence: &Fence, step: &Step) -> Result<Recorded, StoreError> {
+    let sql = "SELECT log_bytes, cancel_requested FROM tasks \
+               WHERE seq = ? AND status = 'running' AND claim = ? AND iteration = ?";
     let held =
         |row: &Row<'_>| Ok(Recorded { log_bytes: unsigned(row.get(0)?), cancel_requested: row.get(1)?, ended: None });
-    let held = db.prepare_cached(sql)?.query_row(params![fence.seq, fence.claim], held).optional()?;
+    let held = db.prepare_cached(sql)?.query_row(params![fence.seq, fence.claim, step.before()], held).optional()?;
     held.ok_or_else(|| StoreError::Lost(fence.id.clone()))
 }
 

@@ -1,0 +1,203 @@
+//! What only a database that many workers share promises.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use codex_agent::domain::{Clock, Status, Timestamp};
+use codex_agent::store::{Heartbeat, PostgresStore, Recovered, Store, StoreError};
+
+use crate::common::eventually;
+use crate::postgres::{Database, Postgres};
+use crate::world::{World, at, claim, end, id, settings, step, submit};
+
+/// A worker on the database.
+async fn worker(database: &Database) -> Arc<dyn Store> {
+    Arc::new(PostgresStore::open(settings(database)).await.unwrap())
+}
+
+fn beat(worker: &str, held: Vec<codex_agent::store::Fence>) -> Heartbeat {
+    Heartbeat { worker: worker.into(), capacity: 7, started_at: at(1), held, now: at(2) }
+}
+
+#[tokio::test]
+async fn two_that_start_at_the_same_moment_make_the_tables_once() {
+    let Some(database) = Postgres::database().await else { return };
+    let opened = futures_util::future::join_all((0..4).map(|_| worker(&database))).await;
+    submit(&opened[0], "t").await;
+    assert_eq!(claim(&opened[3], 9).await.len(), 1);
+    assert!(claim(&opened[1], 9).await.is_empty());
+}
+
+#[tokio::test]
+async fn tables_of_a_later_version_are_worked_with() {
+    let Some(database) = Postgres::database().await else { return };
+    worker(&database).await.close().await;
+    let later = "INSERT INTO _sqlx_migrations SELECT 9999, 'later', installed_on, success, checksum, execution_time \
+                 FROM _sqlx_migrations WHERE version = 1";
+    database.psql(later).await;
+    database.psql("ALTER TABLE tasks ADD COLUMN later TEXT").await;
+    let store = worker(&database).await;
+    submit(&store, "t").await;
+    let fence = claim(&store, 1).await.remove(0).fence;
+    assert!(store.record(fence, end()).await.unwrap().ended.is_some());
+}
+
+#[tokio::test]
+async fn a_lease_is_renewed_by_each_step_and_by_each_beat_and_the_servers_clock_ends_it() {
+    let Some(database) = Postgres::database().await else { return };
+    let store = worker(&database).await;
+    submit(&store, "t").await;
+    let left = async || -> i64 {
+        let sql = "SELECT lease_until - (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint FROM tasks";
+        database.psql(sql).await.parse().unwrap()
+    };
+    let cut = async || database.psql("UPDATE tasks SET lease_until = 5").await;
+    let fence = claim(&store, 1).await.remove(0).fence;
+    let full = 590_000..=600_000;
+    assert!(full.contains(&left().await));
+    cut().await;
+    store.record(fence.clone(), step(1, "one\n")).await.unwrap();
+    assert!(full.contains(&left().await));
+    cut().await;
+    assert!(store.beat(beat("w", vec![fence.clone()])).await.unwrap().is_empty());
+    assert!(full.contains(&left().await));
+    // It is certain that it has the task, and does not ask.
+    cut().await;
+    store.hold(&fence).await.unwrap();
+    assert!(left().await < 0);
+    // Another one is not, and is told.
+    let other = worker(&database).await;
+    assert_eq!(other.recover(&"v".into(), 5, at(9)).await.unwrap(), Recovered { requeued: 1, given_up: 0 });
+    assert!(matches!(other.hold(&fence).await, Err(StoreError::Lost(_))));
+    assert_eq!(store.beat(beat("w", vec![fence.clone()])).await.unwrap(), [fence.clone()]);
+    assert!(matches!(store.hold(&fence).await, Err(StoreError::Lost(_))));
+}
+
+#[tokio::test]
+async fn nobody_is_taken_for_dead_while_the_server_has_just_started() {
+    let Some(database) = Postgres::database().await else { return };
+    let store = worker(&database).await;
+    submit(&store, "t").await;
+    claim(&store, 1).await;
+    database.psql("UPDATE tasks SET lease_until = 5").await;
+    let mut careful = settings(&database);
+    careful.grace = Duration::from_hours(1);
+    let careful = PostgresStore::open(careful).await.unwrap();
+    assert_eq!(careful.recover(&"v".into(), 5, at(9)).await.unwrap(), Recovered::default());
+    assert_eq!(store.recover(&"v".into(), 5, at(9)).await.unwrap().requeued, 1);
+}
+
+#[tokio::test]
+async fn the_workers_that_live_are_told_with_what_they_run() {
+    let Some(database) = Postgres::database().await else { return };
+    let (one, two) = (worker(&database).await, worker(&database).await);
+    for name in ["a", "b", "c"] {
+        submit(&one, name).await;
+    }
+    let fences: Vec<_> = claim(&one, 2).await.into_iter().map(|claimed| claimed.fence).collect();
+    one.beat(beat("w", fences)).await.unwrap();
+    two.beat(beat("v", Vec::new())).await.unwrap();
+    let stats = two.stats(at(3)).await.unwrap();
+    let workers: Vec<_> =
+        stats.workers.iter().map(|worker| (worker.id.as_str(), worker.capacity, worker.running)).collect();
+    assert_eq!(workers, [("v", 7, 0), ("w", 7, 2)]);
+    assert_eq!((stats.queued, stats.running, stats.oldest), (1, 2, Some(at(1))));
+    assert_eq!(database.psql("SELECT unfinished FROM codex_agent_load").await, "3");
+    two.retire(&"v".into()).await.unwrap();
+    database.psql("UPDATE workers SET seen_at = 0").await;
+    assert!(one.stats(at(3)).await.unwrap().workers.is_empty());
+}
+
+#[tokio::test]
+async fn what_one_does_rings_at_the_others() {
+    let Some(database) = Postgres::database().await else { return };
+    let (one, two) = (worker(&database).await, worker(&database).await);
+    // Whatever rang when they began.
+    let quiet = async |store: &Arc<dyn Store>| {
+        while tokio::time::timeout(Duration::from_millis(300), store.changes().queued()).await.is_ok() {}
+    };
+    quiet(&two).await;
+    let (id, waiting) = (id("t"), two.changes().subscribe(&id("t")));
+    let change = waiting.next_change();
+    submit(&one, "t").await;
+    let rung = async { tokio::join!(two.changes().queued(), change) };
+    tokio::time::timeout(crate::common::PATIENCE, rung).await.unwrap();
+    let fence = claim(&one, 1).await.remove(0).fence;
+    two.request_cancel(&id, at(5)).await.unwrap();
+    tokio::time::timeout(crate::common::PATIENCE, one.changes().cancel_requested()).await.unwrap();
+    assert_eq!(one.cancel_requests(&"w".into()).await.unwrap(), [fence.clone()]);
+    let change = waiting.next_change();
+    one.record(fence, end()).await.unwrap();
+    tokio::time::timeout(crate::common::PATIENCE, change).await.unwrap();
+    assert_eq!(two.task(&id).await.unwrap().unwrap().state.status(), Status::Cancelled);
+}
+
+#[tokio::test]
+async fn each_worker_removes_the_files_that_it_has_of_a_deleted_task() {
+    let Some(database) = Postgres::database().await else { return };
+    let (one, two) = (worker(&database).await, worker(&database).await);
+    submit(&one, "gone").await;
+    one.request_cancel(&id("gone"), at(5)).await.unwrap();
+    one.delete(&id("gone")).await.unwrap();
+    for store in [&one, &two] {
+        assert_eq!(store.removals(10).await.unwrap(), [id("gone")]);
+        store.mark_removed(&id("gone")).await.unwrap();
+        assert!(store.removals(10).await.unwrap().is_empty());
+    }
+    // It is not told of for ever.
+    database.psql("UPDATE removals SET removed_at = 0").await;
+    one.removals(10).await.unwrap();
+    assert_eq!(database.psql("SELECT count(*) FROM removals").await, "0");
+}
+
+#[tokio::test]
+async fn the_time_is_the_servers() {
+    let Some(database) = Postgres::database().await else { return };
+    let store = PostgresStore::open(settings(&database)).await.unwrap();
+    let server = async || -> i64 {
+        database.psql("SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint").await.parse().unwrap()
+    };
+    let clock = store.clock();
+    let (before, now, after) = (server().await, clock.now(), server().await);
+    // An answer that was long on its way tells less well.
+    let near = Timestamp::from_millis(before - 1000)..=Timestamp::from_millis(after + 1000);
+    assert!(near.contains(&now), "{now} is not between {before} and {after}");
+}
+
+#[tokio::test]
+async fn a_step_that_comes_twice_is_taken_once() {
+    let Some(world) = World::postgres().await else { return };
+    let store = &world.store;
+    submit(store, "t").await;
+    let fence = claim(store, 1).await.remove(0).fence;
+    for _ in 0..2 {
+        let recorded = store.record(fence.clone(), step(1, "one\n")).await.unwrap();
+        assert_eq!((recorded.log_bytes, recorded.ended.is_some()), (4, false));
+    }
+    let last = codex_agent::store::Step { iteration: 2, ..end() };
+    let last = codex_agent::store::Step { line: step(2, "two\n").line, ..last };
+    for _ in 0..2 {
+        let recorded = store.record(fence.clone(), last.clone()).await.unwrap();
+        assert_eq!((recorded.log_bytes, recorded.ended.unwrap().iteration), (8, 2));
+    }
+    // Not under another claim, and not with another line.
+    let other = codex_agent::store::Fence { claim: fence.claim + 1, ..fence.clone() };
+    assert!(matches!(store.record(other, last).await, Err(StoreError::Lost(_))));
+    assert!(matches!(store.record(fence, step(2, "other\n")).await, Err(StoreError::Lost(_))));
+}
+
+#[tokio::test]
+async fn a_server_that_goes_away_and_comes_back_is_found_again() {
+    let Some(cluster) = Postgres::own(&[]).await else { return };
+    let database = cluster.create().await;
+    let store = worker(&database).await;
+    submit(&store, "t").await;
+    cluster.stop(crate::postgres::Stop::Fast).await;
+    assert!(matches!(store.task(&id("t")).await, Err(StoreError::Unavailable(_))));
+    cluster.start().await;
+    eventually("the store answers", async || store.task(&id("t")).await.is_ok_and(|task| task.is_some())).await;
+    let fence = claim(&store, 1).await.remove(0).fence;
+    database.terminate_all().await;
+    eventually("a step is taken", async || store.record(fence.clone(), step(1, "one\n")).await.is_ok()).await;
+    assert_eq!(store.task(&id("t")).await.unwrap().unwrap().log_bytes, 4);
+}
