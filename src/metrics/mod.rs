@@ -83,8 +83,8 @@ impl Metrics {
     }
 
     /// A tool was called.
-    pub fn tool_call(&self, tool: Tool, status: ToolStatus, took: Duration) {
-        self.inner.measured.tool_calls.of(tool as usize).of(status as usize).observe(took.as_secs_f64());
+    pub fn tool_call(&self, called: Tool, status: ToolStatus, took: Duration) {
+        self.inner.measured.tool_calls.of(called as usize).of(status as usize).observe(took.as_secs_f64());
     }
 
     /// A request was answered. `route` is the pattern that its path fits, never the path.
