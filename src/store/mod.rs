@@ -358,7 +358,9 @@ pub struct Recovered {
 /// What became of a wish to cancel.
 #[derive(Debug)]
 pub enum CancelAnswer {
-    /// It is cancelled, or will be as soon as its worker has stopped it.
+    /// It had not begun, and has ended by this.
+    Cancelled(Task),
+    /// It is cancelled already, or will be as soon as its worker has stopped it.
     Accepted(Task),
     /// It ended otherwise before.
     Ended(Task),
