@@ -73,13 +73,13 @@ impl Listening {
                 if enough(&events, comments) {
                     return true;
                 }
-                match self.response.chunk().await.expect("the stream broke off") {
+                match self.response.chunk().await.unwrap() {
                     Some(chunk) => self.text.push_str(std::str::from_utf8(&chunk).unwrap()),
                     None => return false,
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, read).await.expect("the events never came")
+        tokio::time::timeout(PATIENCE, read).await.unwrap()
     }
 
     async fn has(&mut self, numbers_so_far: &[u64]) {
