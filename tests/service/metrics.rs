@@ -9,7 +9,7 @@ use crate::common::brain::{Brain, Reply, call, finish};
 use crate::common::{Service, eventually, send};
 
 /// What `GET /metrics` answers.
-async fn scrape(service: &Service) -> String {
+pub(crate) async fn scrape(service: &Service) -> String {
     let answer = service.get("/metrics").await;
     assert_eq!((answer.status, answer.header("content-type")), (200, "text/plain; version=0.0.4; charset=utf-8"));
     answer.text()
@@ -23,7 +23,7 @@ fn value(text: &str, series: &str) -> f64 {
 }
 
 /// The same of one that counts.
-fn count(text: &str, series: &str) -> u64 {
+pub(crate) fn count(text: &str, series: &str) -> u64 {
     let value = value(text, series);
     value.to_string().parse().unwrap_or_else(|_| panic!("{series} is {value}"))
 }
