@@ -1,9 +1,9 @@
 //! The outside: HTTP in, HTTP out.
 //!
 //! ```text
-//!  server (accept, header timeout) ─► guard (Host, Origin, token) ─► router ─► tasks/* ─► store, recorder
-//!                                        │                             │
-//!                                        └──── problem+json ◄──────────┘ whatever refuses
+//!  server (accept, header timeout) ─► measure ─► guard (Host, Origin, token) ─► router ─► tasks/* ─► store, recorder
+//!                                                   │                             │
+//!                                                   └──── problem+json ◄──────────┘ whatever refuses
 //! ```
 //!
 //! One file per call, each in the same order: the handler with its OpenAPI lines, then what only it needs. The

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use codex_agent::domain::{Outcome, Timestamp};
-use codex_agent::metrics::{Database, Metrics, Queue, Seen};
+use codex_agent::metrics::{BrainOutcome, Database, Metrics, Queue, Seen, Tool, ToolStatus};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
@@ -23,6 +23,36 @@ async fn promtool_finds_nothing_wrong_with_the_text() {
     service.finish(&json!({"instruction": "x", "script": [finish()]})).await;
     check(&scrape(&service).await).await;
     check(&everything()).await;
+}
+
+#[test]
+fn histograms_are_cumulative_and_have_a_bucket_for_each_limit_that_is_set() {
+    let metrics = Metrics::new("1", Timestamp::from_millis(1));
+    for millis in [0, 1, 7, 300, 19_000, 3_600_000] {
+        let took = Duration::from_millis(millis);
+        metrics.brain_step(BrainOutcome::Reply, took);
+        metrics.tool_call(Tool::RunCommand, ToolStatus::Success, took);
+        metrics.http_request("GET", "/tasks", "200", took);
+    }
+    let text = metrics.text(&Seen::default());
+    // MCP_TIMEOUT; CMD_TIMEOUT and CMD_TIMEOUT_MAX; the longest wait. `/healthz` is promised within 10 ms.
+    for (name, labels, limits) in [
+        ("brain_step", "outcome=\"reply\"", &["120"][..]),
+        ("tool_call", "status=\"success\",tool=\"run_command\"", &["20", "600"]),
+        ("http_request", "method=\"GET\",route=\"/tasks\",status=\"200\"", &["0.01", "300"]),
+    ] {
+        let prefix = format!("codex_agent_{name}_duration_seconds_bucket{{{labels},le=\"");
+        let buckets: Vec<(&str, u32)> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(&prefix)?.split_once("\"} "))
+            .map(|(bound, count)| (bound, count.parse().unwrap()))
+            .collect();
+        assert!(buckets.is_sorted_by_key(|(_, count)| *count) && buckets.len() < 20, "{name}: {buckets:?}");
+        assert!(buckets.iter().any(|(_, count)| *count == 2), "no bucket parts 1 ms from 7 ms: {buckets:?}");
+        assert_eq!(buckets.last(), Some(&("+Inf", 6)), "{name}");
+        let bounds: Vec<_> = buckets.iter().map(|(bound, _)| *bound).collect();
+        assert!(limits.iter().all(|limit| bounds.contains(limit)), "{name}: {bounds:?}");
+    }
 }
 
 #[test]
