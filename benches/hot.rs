@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use codex_agent::domain::{Json, Reply, SpecLimits, TaskSpec, Timestamp};
+use codex_agent::metrics::{BrainOutcome, Metrics, Tool, ToolStatus};
 use codex_agent::store::{Claim, Claimed, NewLine, NewTask, Pending, SqliteStore, Step, Store, Which};
 use codex_agent::tools::{Policy, patch};
 use divan::{Bencher, black_box};
@@ -54,6 +55,19 @@ impl Stored {
         let claim = Claim { worker: "w".into(), limit: 1, which: Which::Any, now: Timestamp::from_millis(0) };
         self.runtime.block_on(self.store.claim(claim)).unwrap()
     }
+}
+
+/// All that one iteration with a tool call counts, and one request.
+#[divan::bench]
+fn counted(bencher: Bencher) {
+    let metrics = Metrics::new("", Timestamp::from_millis(0));
+    let took = Duration::from_micros(350);
+    bencher.bench_local(|| {
+        metrics.brain_step(BrainOutcome::Reply, black_box(took));
+        metrics.tool_call(Tool::of(black_box("read_file")), ToolStatus::Success, black_box(took));
+        metrics.iteration_recorded(black_box(4500));
+        metrics.http_request("GET", black_box("/tasks/{id}"), "200", black_box(took));
+    });
 }
 
 /// Both writes of an iteration with its commits, by one task alone: the disk's sync is in it twice.

@@ -11,7 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("metrics", &["domain"]),
     ("sandbox", &["domain"]),
-    ("store", &["domain"]),
+    ("store", &["domain", "metrics"]),
     ("tools", &["domain", "sandbox"]),
     ("brain", &["domain"]),
     ("recorder", &["domain", "store"]),

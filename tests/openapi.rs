@@ -37,7 +37,7 @@ fn every_response_has_a_description_and_every_operation_a_name_of_its_own() {
             }
         }
     }
-    assert_eq!(names.len(), 8);
+    assert_eq!(names.len(), 11);
 }
 
 #[test]
@@ -92,7 +92,7 @@ async fn the_docs_page_shows_every_call_in_a_browser() {
         [&["--headless", "--no-sandbox", "--disable-gpu", &profile, budget], &quiet[..], &["--dump-dom", &url]];
     let Some(output) = tool("chromium", &arguments.concat()).await else { return };
     let page = String::from_utf8_lossy(&output.stdout);
-    for call in ["submit", "list", "get", "delete", "log", "cancel"] {
+    for call in ["submit", "list", "get", "delete", "log", "events", "cancel"] {
         assert!(page.contains(&format!("operations-tasks-{call}")), "{call} is not on the page:\n{page}");
     }
     assert!(page.contains("operations-service-readyz"), "{page}");

@@ -1,9 +1,9 @@
 //! The outside: HTTP in, HTTP out.
 //!
 //! ```text
-//!  server (accept, header timeout) ─► guard (Host, Origin, token) ─► router ─► tasks/* ─► store, recorder
-//!                                        │                             │
-//!                                        └──── problem+json ◄──────────┘ whatever refuses
+//!  server (accept, header timeout) ─► measure ─► guard (Host, Origin, token) ─► router ─► tasks/* ─► store, recorder
+//!                                                   │                             │
+//!                                                   └──── problem+json ◄──────────┘ whatever refuses
 //! ```
 //!
 //! One file per call, each in the same order: the handler with its OpenAPI lines, then what only it needs. The
@@ -20,6 +20,7 @@ mod metrics;
 mod params;
 mod problem;
 pub mod server;
+mod stats;
 mod tasks;
 mod view;
 mod wait;
@@ -137,6 +138,7 @@ fn figures() -> OpenApiRouter<Api> {
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(metrics::metrics))
+        .routes(routes!(stats::stats))
 }
 
 /// Tasks change from one moment to the next; whoever wants to spare a transfer asks with `If-None-Match`.

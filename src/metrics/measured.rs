@@ -10,8 +10,11 @@ use super::each::Each;
 use super::labels::{BrainOutcome, Tool, ToolStatus};
 use crate::domain::{ErrorCode, Outcome, Status};
 
-/// How a task can end.
+/// How a task can end, and the places of these.
 const ENDS: [Status; 3] = [Status::Succeeded, Status::Failed, Status::Cancelled];
+const SUCCEEDED: usize = 0;
+const FAILED: usize = 1;
+const CANCELLED: usize = 2;
 
 /// From a brain in the process to one that is slow and asked again until `MCP_TIMEOUT` and `MCP_RETRIES` are used up.
 const BRAIN_SECONDS: &[f64] =
@@ -83,15 +86,20 @@ impl Measured {
     }
 
     pub(super) fn task_ended(&self, outcome: &Outcome) {
-        let place = match outcome {
-            Outcome::Succeeded { .. } => 0,
-            Outcome::Failed(error) => {
-                self.failed.of(error.code as usize).inc();
-                1
-            }
-            Outcome::Cancelled => 2,
-        };
-        self.ended.of(place).inc();
+        match outcome {
+            Outcome::Succeeded { .. } => self.ended.of(SUCCEEDED).inc(),
+            Outcome::Failed(error) => self.tasks_failed(error.code, 1),
+            Outcome::Cancelled => self.ended.of(CANCELLED).inc(),
+        }
+    }
+
+    pub(super) fn given_up(&self, tasks: u64) {
+        self.tasks_failed(ErrorCode::LostTooOften, tasks);
+    }
+
+    fn tasks_failed(&self, code: ErrorCode, tasks: u64) {
+        self.failed.of(code as usize).inc_by(tasks);
+        self.ended.of(FAILED).inc_by(tasks);
     }
 }
 

@@ -77,14 +77,19 @@ impl Metrics {
         self.inner.measured.requeued.inc_by(tasks);
     }
 
+    /// So many tasks have failed because worker after worker died over them.
+    pub fn given_up(&self, tasks: u64) {
+        self.inner.measured.given_up(tasks);
+    }
+
     /// The brain was asked for a step.
     pub fn brain_step(&self, outcome: BrainOutcome, took: Duration) {
         self.inner.measured.brain_steps.of(outcome as usize).observe(took.as_secs_f64());
     }
 
     /// A tool was called.
-    pub fn tool_call(&self, tool: Tool, status: ToolStatus, took: Duration) {
-        self.inner.measured.tool_calls.of(tool as usize).of(status as usize).observe(took.as_secs_f64());
+    pub fn tool_call(&self, called: Tool, status: ToolStatus, took: Duration) {
+        self.inner.measured.tool_calls.of(called as usize).of(status as usize).observe(took.as_secs_f64());
     }
 
     /// A request was answered. `route` is the pattern that its path fits, never the path.
@@ -126,6 +131,7 @@ mod tests {
         metrics.iteration_recorded(20);
         metrics.lease_lost();
         metrics.requeued(3);
+        metrics.given_up(2);
         metrics.brain_step(BrainOutcome::Reply, Duration::from_millis(20));
         metrics.tool_call(Tool::of("no such tool"), ToolStatus::Failure, Duration::from_secs(2));
         metrics.http_request("GET", "/tasks/{id}", "404", Duration::from_micros(500));
@@ -134,10 +140,11 @@ mod tests {
             "codex_agent_build_info{version=\"1.2.3\"} 1",
             "codex_agent_tasks_submitted_total 1",
             "codex_agent_tasks_ended_total{status=\"cancelled\"} 1",
-            "codex_agent_tasks_ended_total{status=\"failed\"} 1",
+            "codex_agent_tasks_ended_total{status=\"failed\"} 3",
             "codex_agent_tasks_ended_total{status=\"succeeded\"} 0",
             "codex_agent_tasks_failed_total{code=\"max_iterations\"} 1",
-            "codex_agent_tasks_failed_total{code=\"lost_too_often\"} 0",
+            "codex_agent_tasks_failed_total{code=\"lost_too_often\"} 2",
+            "codex_agent_tasks_failed_total{code=\"internal\"} 0",
             "codex_agent_iterations_total 2",
             "codex_agent_record_bytes_total 120",
             "codex_agent_leases_lost_total 1",

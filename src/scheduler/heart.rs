@@ -52,7 +52,6 @@ impl Scheduler {
         // One that has ended meanwhile is not held any more either, and is not here.
         for (fence, signals) in lost.iter().filter_map(|fence| Some((fence, running.get(fence)?))) {
             tracing::warn!(task = %fence.id, claim = fence.claim, "the task is another worker's by now");
-            self.metrics.lease_lost();
             signals.halt.cancel();
         }
         Ok(())

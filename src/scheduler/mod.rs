@@ -154,8 +154,9 @@ impl Scheduler {
     async fn recover(&self) -> Result<(), StoreError> {
         let Recovered { requeued, given_up } =
             self.store.recover(&self.worker, self.lost_limit, self.clock.now()).await?;
+        self.metrics.requeued(requeued);
+        self.metrics.given_up(given_up);
         if requeued + given_up > 0 {
-            self.metrics.requeued(requeued);
             tracing::info!(requeued, given_up, "a worker that is gone left tasks unfinished");
         }
         Ok(())
@@ -200,10 +201,14 @@ impl Scheduler {
             match run.await {
                 Ok(Ok(())) => {}
                 Ok(Err(RunError::Store(error @ (StoreError::Lost(_) | StoreError::Displaced)))) => {
+                    scheduler.metrics.lease_lost();
                     tracing::warn!(%error, "let go");
                 }
                 // The worker stops, or has lost the task: whoever has it next goes on.
                 Ok(Err(error)) if signals.halt.is_cancelled() => {
+                    if !scheduler.halt.is_cancelled() {
+                        scheduler.metrics.lease_lost();
+                    }
                     tracing::error!(task = %claimed.task.id, error = &error as &dyn std::error::Error, "the run broke off");
                 }
                 Ok(Err(error)) => scheduler.fail(&claimed, &error).await,
@@ -228,11 +233,14 @@ impl Scheduler {
             pending: None,
             intent: None,
             usage: None,
-            end: Some(end),
+            end: Some(end.clone()),
             now: self.clock.now(),
         };
-        if let Err(error) = self.store.record(claimed.fence.clone(), step).await {
-            tracing::error!(task = %claimed.task.id, error = &error as &dyn std::error::Error, "not even its failure could be recorded");
+        match self.store.record(claimed.fence.clone(), step).await {
+            Ok(_) => self.metrics.task_ended(&end),
+            Err(error) => {
+                tracing::error!(task = %claimed.task.id, error = &error as &dyn std::error::Error, "not even its failure could be recorded");
+            }
         }
         self.runner.refresh(&claimed.task.id).await;
     }

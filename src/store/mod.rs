@@ -31,6 +31,7 @@ pub use postgres::{PostgresSettings, PostgresStore};
 pub use sqlite::SqliteStore;
 
 use crate::domain::{Intent, Json, Outcome, Status, Task, TaskId, TaskSpec, TaskState, Timestamp, Usage, WorkerId};
+use crate::metrics::Database;
 
 /// Bytes of posted tasks on a page: enough for any page of ordinary tasks, and far from what a few clients listing the
 /// longest ones could fill the memory with.
@@ -81,6 +82,8 @@ pub trait Store: Send + Sync + 'static {
     async fn lines(&self, id: &TaskId, from: u64, limit: u32) -> Result<Vec<StoredLine>, StoreError>;
     /// Where in the record the first iteration after `iteration` begins, in bytes.
     async fn offset_after(&self, id: &TaskId, iteration: u32) -> Result<u64, StoreError>;
+    /// What is worth watching of the database, as far as it is known here without asking it; `None` if it is not.
+    fn database(&self) -> Option<Database>;
     /// Whether it answers.
     async fn ping(&self) -> Result<(), StoreError>;
     /// Makes sure that the task is still held by this claim, before something is done that cannot be taken back.
@@ -355,7 +358,9 @@ pub struct Recovered {
 /// What became of a wish to cancel.
 #[derive(Debug)]
 pub enum CancelAnswer {
-    /// It is cancelled, or will be as soon as its worker has stopped it.
+    /// It had not begun, and has ended by this.
+    Cancelled(Task),
+    /// It is cancelled already, or will be as soon as its worker has stopped it.
     Accepted(Task),
     /// It ended otherwise before.
     Ended(Task),

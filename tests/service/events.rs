@@ -11,7 +11,7 @@ use crate::common::{Answer, PATIENCE, Service, send};
 
 /// One event as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Event {
+pub(crate) struct Event {
     id: u64,
     kind: String,
     data: String,
@@ -24,7 +24,7 @@ impl Event {
 }
 
 /// The events of a text that ends with a whole one, and how many comments it has.
-fn parse(text: &str) -> (Vec<Event>, usize) {
+pub(crate) fn parse(text: &str) -> (Vec<Event>, usize) {
     assert!(text.is_empty() || text.ends_with("\n\n"), "an event is cut off: {text}");
     let (mut events, mut comments) = (Vec::new(), 0);
     for block in text.split_terminator("\n\n") {
@@ -40,24 +40,24 @@ fn parse(text: &str) -> (Vec<Event>, usize) {
     (events, comments)
 }
 
-fn numbers(events: &[Event]) -> Vec<u64> {
+pub(crate) fn numbers(events: &[Event]) -> Vec<u64> {
     events.iter().map(|event| event.id).collect()
 }
 
 /// What a client gets that comes (again) with this number, if it gets anything.
-async fn since(service: &Service, id: &str, last: &str) -> Answer {
+pub(crate) async fn since(service: &Service, id: &str, last: &str) -> Answer {
     let request = service.request("GET", &format!("/tasks/{id}/events"));
     send(if last.is_empty() { request } else { request.header("last-event-id", last) }).await
 }
 
 /// A client that reads while the events come.
-struct Listening {
+pub(crate) struct Listening {
     response: Response,
     text: String,
 }
 
 impl Listening {
-    async fn to(service: &Service, id: &str, last: u64) -> Self {
+    pub(crate) async fn to(service: &Service, id: &str, last: u64) -> Self {
         let request = service.request("GET", &format!("/tasks/{id}/events"));
         let response = request.header("last-event-id", last.to_string()).send().await.unwrap();
         assert_eq!(response.status(), 200);
@@ -73,30 +73,30 @@ impl Listening {
                 if enough(&events, comments) {
                     return true;
                 }
-                match self.response.chunk().await.expect("the stream broke off") {
+                match self.response.chunk().await.unwrap() {
                     Some(chunk) => self.text.push_str(std::str::from_utf8(&chunk).unwrap()),
                     None => return false,
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, read).await.expect("the events never came")
+        tokio::time::timeout(PATIENCE, read).await.unwrap()
     }
 
-    async fn has(&mut self, numbers_so_far: &[u64]) {
+    pub(crate) async fn has(&mut self, numbers_so_far: &[u64]) {
         let came = self.until(|events, _| events.len() >= numbers_so_far.len()).await;
         assert!(came, "the stream ended too early: {}", self.text);
         assert_eq!(numbers(&parse(&self.text).0), numbers_so_far);
     }
 
     /// What came in all, once the service has ended the stream.
-    async fn ended(mut self) -> Vec<Event> {
+    pub(crate) async fn ended(mut self) -> Vec<Event> {
         assert!(!self.until(|_, _| false).await);
         parse(&self.text).0
     }
 }
 
 /// A brain that answers each step after a permit of its own, and finishes with step `last`.
-async fn gated(last: usize) -> (Brain, Arc<Semaphore>) {
+pub(crate) async fn gated(last: usize) -> (Brain, Arc<Semaphore>) {
     let go = Arc::new(Semaphore::new(0));
     let gate = Arc::clone(&go);
     let brain = Brain::start(move |seen, _| match (seen.event().as_str(), gate.try_acquire()) {

@@ -5,6 +5,7 @@ use sqlx::{ConnectOptions, Connection};
 
 use crate::common::brain::{Brain, Reply};
 use crate::common::{Service, eventually};
+use crate::metrics::{count, scrape};
 
 #[tokio::test]
 async fn a_task_over_which_service_after_service_dies_fails_as_lost_too_often() {
@@ -27,6 +28,9 @@ async fn a_task_over_which_service_after_service_dies_fails_as_lost_too_often() 
     assert_eq!((&task["status"], &task["error"]["code"]), (&json!("failed"), &json!("lost_too_often")));
     assert_eq!((&task["attempt"], brain.seen().len()), (&json!(2), 2));
     assert_eq!(service.filed("deadly").await["outcome"]["error"]["code"], "lost_too_often");
+    let text = scrape(&service).await;
+    assert_eq!(count(&text, "tasks_failed_total{code=\"lost_too_often\"}"), 1);
+    assert_eq!((count(&text, "tasks_ended_total{status=\"failed\"}"), count(&text, "tasks_requeued_total")), (1, 0));
     // Others are not held up.
     assert_eq!(service.finish(&json!({"instruction": "x"})).await["status"], "succeeded");
 }

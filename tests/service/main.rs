@@ -5,6 +5,9 @@
 mod common;
 #[path = "../common/mask.rs"]
 mod mask;
+#[path = "../common/postgres.rs"]
+#[expect(dead_code, clippy::disallowed_methods, reason = "it starts processes, and has more than this target needs")]
+mod postgres;
 
 mod bad_input;
 mod brains;
@@ -28,3 +31,4 @@ mod script;
 mod steward;
 mod submit;
 mod tools;
+mod workers;

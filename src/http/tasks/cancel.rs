@@ -6,6 +6,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
 use super::{TaskPath, named};
+use crate::domain::Outcome;
 use crate::http::Api;
 use crate::http::params::Params;
 use crate::http::problem::{Problem, Refusals};
@@ -28,6 +29,10 @@ pub(in crate::http) async fn cancel(
     let id = named(path)?;
     Params::parse(&uri, &[])?;
     match api.store.request_cancel(&id, api.clock.now()).await? {
+        CancelAnswer::Cancelled(task) => {
+            api.metrics.task_ended(&Outcome::Cancelled);
+            Ok((StatusCode::ACCEPTED, with_etag(task)).into_response())
+        }
         CancelAnswer::Accepted(task) => Ok((StatusCode::ACCEPTED, with_etag(task)).into_response()),
         CancelAnswer::Ended(task) => {
             let detail = format!("the task has ended: {}", task.state.status());

@@ -18,6 +18,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use utoipa::ToSchema;
 
 use super::follow::{Follower, Look};
 use super::{TaskPath, named};
@@ -37,12 +38,35 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const UNBUFFERED: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
 
+/// One event; the fields of `text/event-stream`.
+#[derive(ToSchema)]
+#[schema(as = Event)]
+#[expect(dead_code, reason = "only described; Events makes them")]
+pub(in crate::http) struct Told {
+    /// Its number: later events have higher ones.
+    #[schema(pattern = "^[1-9][0-9]*$")]
+    id: String,
+    event: Kind,
+    /// JSON: a task (of a `status` without what was posted), or a line of the record.
+    data: String,
+}
+
+/// What an event tells.
+#[derive(ToSchema)]
+#[schema(as = EventKind, rename_all = "snake_case")]
+#[expect(dead_code, reason = "only described; Events::event has the words")]
+enum Kind {
+    Status,
+    Iteration,
+    End,
+}
+
 /// What becomes of a task, as server-sent events: `status` (the task without what was posted), `iteration` (a line of the
 /// record), `end` (the task). A client that comes back with the number of its last event gets those after it.
 #[utoipa::path(get, path = "/tasks/{id}/events", tag = "tasks", params(TaskPath,
     ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that is known already."),
 ), responses(
-    (status = 200, description = "The events, until the task has ended.", body = String, content_type = "text/event-stream"),
+    (status = 200, description = "The events, until the task has ended.", body = Told, content_type = "text/event-stream"),
     (status = 204, description = "The task has ended, and the client has its last event: it need not come back."),
     (status = 404, description = "No such task.", body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "A parameter is at fault.", body = Problem, content_type = "application/problem+json"),
@@ -109,32 +133,32 @@ impl Events {
             let Some(event) = self.event(&look.task, number).await? else { return Ok(None) };
             self.had = number;
             self.look = Some(look);
-            return Ok(Some(event.id(number.to_string())));
+            return Ok(Some(event));
         }
     }
 
     /// The event of that number; `None` if the task has been deleted meanwhile.
     async fn event(&mut self, task: &Task, number: u64) -> Result<Option<Event>, Error> {
-        let status = |task| Event::default().event("status").json_data(TaskView::without_posted(task)).map(Some);
+        let event = |kind| Event::default().id(number.to_string()).event(kind);
+        let status = |task| event("status").json_data(TaskView::without_posted(task)).map(Some);
         match number {
             QUEUED => status(when_queued(task)),
             RUNNING => status(when_begun(task)),
             number if number == end_number(task) && task.has_ended() => {
-                Event::default().event("end").json_data(TaskView::from(task.clone())).map(Some)
+                event("end").json_data(TaskView::from(task.clone())).map(Some)
             }
-            _ => Ok(self.line().await?.map(|line| Event::default().event("iteration").data(line.trim_end()))),
+            _ => Ok(self.line().await?.map(|line| event("iteration").data(line.trim_end()))),
         }
     }
 
     /// The line after those that the client has. One at a time: it may be as long as a payload and a reply.
     async fn line(&mut self) -> Result<Option<String>, Error> {
         let (store, id) = (&self.follower.api.store, &self.follower.id);
-        let place = match self.place {
-            Some(place) => place,
-            None => {
-                let had = u32::try_from(self.had.saturating_sub(RUNNING)).unwrap_or(u32::MAX);
-                store.offset_after(id, had).await.map_err(Error::new)?
-            }
+        let place = if let Some(place) = self.place {
+            place
+        } else {
+            let had = u32::try_from(self.had.saturating_sub(RUNNING)).unwrap_or(u32::MAX);
+            store.offset_after(id, had).await.map_err(Error::new)?
         };
         let line = store.lines(id, place, 1).await.map_err(Error::new)?.pop();
         self.place = line.as_ref().map(|line| line.end);

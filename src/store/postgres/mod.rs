@@ -46,6 +46,7 @@ use super::{
 };
 use crate::domain::{Task, TaskId, Timestamp, WorkerId, millis};
 use crate::kill_point::kill_point;
+use crate::metrics::Database;
 
 /// A query whose text is made of the constants of the tables.
 macro_rules! sql {
@@ -102,11 +103,6 @@ impl PostgresStore {
     /// The server's time.
     pub fn clock(&self) -> DatabaseClock {
         self.clock.clone()
-    }
-
-    /// How many connections there are, and how many of them are idle.
-    pub fn connections(&self) -> (u32, u32) {
-        self.pool.connections()
     }
 
     async fn ask<T, F>(&self, ask: F) -> Result<T, StoreError>
@@ -271,6 +267,13 @@ impl Store for PostgresStore {
     async fn offset_after(&self, id: &TaskId, iteration: u32) -> Result<u64, StoreError> {
         let id = id.clone();
         self.ask(move |db| Box::pin(read::offset_after(db, id, iteration))).await
+    }
+
+    fn database(&self) -> Option<Database> {
+        let (all, idle) = self.pool.connections();
+        // Asked one after the other: meanwhile one may have been given back.
+        let used = all.saturating_sub(idle);
+        Some(Database::Pool { idle: idle.into(), used: used.into() })
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -94,7 +94,8 @@ pub(super) async fn request_cancel(
             .await?;
         if done.rows_affected() == 1 {
             let task = by_id(db, &id).await?.map(|row| row.task()).transpose()?;
-            return Ok(task.map_or(CancelAnswer::Missing, CancelAnswer::Accepted));
+            let answer = if to.outcome().is_some() { CancelAnswer::Cancelled } else { CancelAnswer::Accepted };
+            return Ok(task.map_or(CancelAnswer::Missing, answer));
         }
         // It has moved on between the two.
     }

@@ -18,7 +18,7 @@ mod wal;
 mod write;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +35,7 @@ use super::{
 };
 use crate::domain::{Task, TaskId, Timestamp, WorkerId};
 use crate::kill_point::kill_point;
+use crate::metrics::Database;
 
 /// Where the write-ahead log is cut to when it begins anew, in bytes. It stays that long afterwards: to grow a file costs
 /// more than to write into it.
@@ -48,6 +49,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The implementation on SQLite.
 pub struct SqliteStore {
+    file: PathBuf,
     writer: Writer,
     readers: Readers,
     changes: Changes,
@@ -68,7 +70,7 @@ impl SqliteStore {
         let readers = Readers::open(file).map_err(|error| StoreError::Open(error.into()))?;
         let changes = Changes::default();
         let writer = Writer::start(file.to_owned(), lease, changes.clone()).await?;
-        Ok(Self { writer, readers, changes, worker: Mutex::default() })
+        Ok(Self { file: file.to_owned(), writer, readers, changes, worker: Mutex::default() })
     }
 }
 
@@ -220,6 +222,11 @@ impl Store for SqliteStore {
     async fn offset_after(&self, id: &TaskId, iteration: u32) -> Result<u64, StoreError> {
         let id = id.clone();
         self.readers.read(move |db| read::offset_after(db, &id, iteration)).await
+    }
+
+    fn database(&self) -> Option<Database> {
+        let bytes = self.file.metadata().ok()?.len();
+        Some(Database::File { bytes, log_bytes: wal::length(&wal::file(&self.file)) })
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -24,14 +24,12 @@ pub(super) struct Wal {
 
 impl Wal {
     pub(super) fn of(database: &Path) -> Self {
-        let mut name = database.as_os_str().to_owned();
-        name.push("-wal");
-        Self { file: name.into(), next: LONG }
+        Self { file: file(database), next: LONG }
     }
 
     /// To be called between transactions.
     pub(super) fn trim(&mut self, db: &Connection) -> rusqlite::Result<()> {
-        let length = self.file.metadata().map_or(0, |metadata| metadata.len());
+        let length = length(&self.file);
         if length < self.next {
             if length < LONG {
                 self.next = LONG;
@@ -46,6 +44,18 @@ impl Wal {
         self.next = if busy { length + LONG } else { LONG };
         Ok(())
     }
+}
+
+/// Where the log of a database lies.
+pub(super) fn file(database: &Path) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}
+
+/// How long it is, in bytes; while there is none, it has none.
+pub(super) fn length(file: &Path) -> u64 {
+    file.metadata().map_or(0, |metadata| metadata.len())
 }
 
 #[cfg(test)]

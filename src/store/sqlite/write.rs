@@ -292,7 +292,8 @@ pub(super) fn request_cancel(db: &Db, id: &TaskId, now: Timestamp) -> Result<Can
         db.queued_less(1);
     }
     db.prepare_cached(sql)?.execute(params![to.status().as_str(), finished, row.seq, task.state.status().as_str()])?;
-    Ok(CancelAnswer::Accepted(by_seq(db, row.seq)?.task()?))
+    let task = by_seq(db, row.seq)?.task()?;
+    Ok(if finished.is_some() { CancelAnswer::Cancelled(task) } else { CancelAnswer::Accepted(task) })
 }
 
 pub(super) fn delete(db: &Db, id: &TaskId) -> Result<DeleteAnswer, StoreError> {

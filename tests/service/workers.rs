@@ -1,0 +1,127 @@
+//! What several processes on one database tell: each of them all of it.
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::common::brain::finish;
+use crate::common::{Home, Service, eventually};
+use crate::events::{Listening, gated, numbers, parse, since};
+use crate::metrics::{count, scrape};
+use crate::postgres::{Database, Postgres, Stop};
+
+/// Long enough for a busy machine, short enough to be waited for.
+const LEASE: (&str, &str) = ("LEASE", "3");
+
+async fn start(role: &str, brain: &str, database: &Database) -> Service {
+    let (url, retries) = (database.url(), ("MCP_RETRIES", "100"));
+    Service::start_in(Home::new(), brain, &[LEASE, retries, ("ROLE", role), ("DATABASE_URL", &url)]).await
+}
+
+async fn stats(service: &Service) -> Value {
+    service.get("/stats").await.json()
+}
+
+#[tokio::test]
+async fn events_go_on_at_another_process_whichever_worker_dies() {
+    let Some(database) = Postgres::database().await else { return };
+    let (brain, go) = gated(3).await;
+    let (api, first) = (start("api", &brain.url, &database).await, start("all", &brain.url, &database).await);
+    let id = api.submit(&json!({"instruction": "x"})).await;
+    let (mut here, mut there) = (Listening::to(&api, &id, 0).await, Listening::to(&first, &id, 0).await);
+    go.add_permits(1);
+    here.has(&[1, 2, 3]).await;
+    there.has(&[1, 2, 3]).await;
+    drop(there);
+    first.kill().await;
+    let second = start("all", &brain.url, &database).await;
+    // Who listened at the one that died comes to another.
+    let back = Listening::to(&second, &id, 3).await;
+    go.add_permits(2);
+    let (here, back) = (here.ended().await, back.ended().await);
+    assert_eq!((numbers(&here), &here[3..]), (vec![1, 2, 3, 4, 5, 6], &back[..]));
+    for service in [&api, &second] {
+        assert_eq!(parse(&since(service, &id, "").await.text()).0, here);
+        assert_eq!(since(service, &id, "6").await.status, 204);
+    }
+}
+
+#[tokio::test]
+async fn every_process_tells_the_same_of_the_queue_and_its_own_of_itself() {
+    let Some(database) = Postgres::database().await else { return };
+    let (brain, go) = gated(1).await;
+    let api = start("api", &brain.url, &database).await;
+    let id = api.submit(&json!({"instruction": "x"})).await;
+    let now = stats(&api).await;
+    assert_eq!((&now["queued"], &now["unfinished"], &now["capacity"]), (&1.into(), &1.into(), &0.into()));
+    assert_eq!(now["workers"], json!([]));
+
+    let worker = start("worker", &brain.url, &database).await;
+    eventually("the worker has it", async || stats(&api).await["workers"][0]["running"] == 1).await;
+    // A worker has the figures, and nothing of the tasks.
+    assert_eq!(worker.get("/tasks").await.status, 404);
+    for service in [&api, &worker] {
+        let (now, text) = (stats(service).await, scrape(service).await);
+        assert_eq!((&now["running"], &now["unfinished"], &now["capacity"]), (&1.into(), &1.into(), &256.into()));
+        for (series, expected) in [("tasks{status=\"running\"}", 1), ("workers", 1), ("capacity_tasks", 256)] {
+            assert_eq!(count(&text, series), expected, "{series}");
+        }
+        let used = |state: &str| count(&text, &format!("database_connections{{state=\"{state}\"}}"));
+        assert!((1..=8).contains(&(used("idle") + used("used"))), "{text}");
+        assert!(!text.contains("codex_agent_database_size_bytes"), "{text}");
+    }
+    go.add_permits(1);
+    api.ended(&id).await;
+    let (at_api, at_worker) = (scrape(&api).await, scrape(&worker).await);
+    for (series, submitted, run) in
+        [("tasks_submitted_total", 1, 0), ("iterations_total", 0, 1), ("tasks_ended_total{status=\"succeeded\"}", 0, 1)]
+    {
+        assert_eq!((count(&at_api, series), count(&at_worker, series)), (submitted, run), "{series}");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_lease_is_counted_by_who_lost_it_and_by_who_found_it() {
+    let Some(database) = Postgres::database().await else { return };
+    let (brain, go) = gated(2).await;
+    let frozen = start("all", &brain.url, &database).await;
+    let id = frozen.submit(&json!({"instruction": "x"})).await;
+    go.add_permits(1);
+    eventually("it is under way", async || frozen.get(&format!("/tasks/{id}")).await.json()["iteration"] == 1).await;
+    let other = start("all", &brain.url, &database).await;
+    frozen.signal(Signal::STOP);
+    eventually("the other one found it", async || {
+        count(&scrape(&other).await, "tasks_requeued_total") == 1 && stats(&other).await["running"] == 1
+    })
+    .await;
+    frozen.signal(Signal::CONT);
+    eventually("it knows that it has lost", async || count(&scrape(&frozen).await, "leases_lost_total") == 1).await;
+    go.add_permits(1);
+    assert_eq!(other.ended(&id).await["status"], "succeeded");
+    let (lost, found) = (scrape(&frozen).await, scrape(&other).await);
+    let ends = "tasks_ended_total{status=\"succeeded\"}";
+    assert_eq!((count(&lost, ends), count(&found, ends)), (0, 1));
+    assert_eq!((count(&lost, "tasks_requeued_total"), count(&found, "leases_lost_total")), (0, 0));
+    assert_eq!(count(&lost, "leases_lost_total"), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_or_silent_keeps_nobody_from_the_metrics() {
+    let Some(cluster) = Postgres::own(&[]).await else { return };
+    let database = cluster.create().await;
+    let service = start("all", "script:", &database).await;
+    service.finish(&json!({"instruction": "x", "script": [finish()]})).await;
+    let without = async |what: &str| {
+        eventually(what, async || service.get("/stats").await.status == 503).await;
+        let text = scrape(&service).await;
+        assert!(!text.contains("codex_agent_tasks{") && !text.contains("codex_agent_workers"), "{what}: {text}");
+        assert_eq!(count(&text, "tasks_ended_total{status=\"succeeded\"}"), 1, "{what}");
+    };
+    cluster.stop(Stop::Fast).await;
+    without("it is gone").await;
+    cluster.start().await;
+    eventually("it is there again", async || service.get("/stats").await.status == 200).await;
+    cluster.freeze();
+    without("it is silent").await;
+    cluster.thaw();
+    eventually("it answers again", async || scrape(&service).await.contains("codex_agent_workers 1")).await;
+}
