@@ -28,7 +28,9 @@ pub async fn audit(cluster: &Cluster, clients: &Clients, tasks: u64) {
     println!("attempts: {}, at most {most} for a task", attempts.iter().sum::<u64>());
     println!("questions: {}, asked again: {}", cluster.referee.questions(), cluster.referee.repeated());
     let changes = cluster.witness.changes().await;
-    changes.iter().for_each(|(what, count)| println!("{what}: {count}"));
+    for (what, count) in &changes {
+        println!("{what}: {count}");
+    }
 
     cluster.witness.saw_no_crime().await;
     let differed = cluster.referee.differed();

@@ -6,7 +6,6 @@ use std::time::Duration;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use crate::common::{Answer, client_builder};
 
@@ -57,9 +56,10 @@ impl Clients {
 
     /// Submits these tasks, spread over that time, each until it is accepted.
     pub async fn submit(&self, tasks: u64, time: Duration) {
-        let (begun, mut submitting) = (Instant::now(), tokio::task::JoinSet::new());
+        let mut moments = tokio::time::interval(time / u32::try_from(tasks).unwrap());
+        let mut submitting = tokio::task::JoinSet::new();
         for number in 0..tasks {
-            tokio::time::sleep_until(begun + time.mul_f64(number as f64 / tasks as f64)).await;
+            moments.tick().await;
             let clients = self.clone();
             submitting.spawn(async move {
                 let task = json!({"task_id": name(number), "instruction": "x", "max_iterations": 50});

@@ -1,5 +1,4 @@
 //! The storm: three nodes, and everything that can go wrong with them at random, while there is work.
-#![expect(clippy::print_stdout, reason = "the counts are for whoever runs it")]
 
 use std::time::{Duration, Instant};
 

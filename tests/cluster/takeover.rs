@@ -1,5 +1,4 @@
 //! How soon a task goes on elsewhere when its worker is gone, and that one who comes back too late changes nothing.
-#![expect(clippy::print_stdout, reason = "the times are for whoever runs it")]
 
 use std::time::{Duration, Instant};
 
