@@ -77,6 +77,7 @@ impl<'a> Faults<'a> {
             // Moments are what is tried here, so there is nothing to wait for but the time.
             tokio::time::sleep(Duration::from_millis(self.dice.u64(PAUSE))).await;
             self.get_over(Instant::now()).await;
+            self.places.iter().for_each(|place| place.node.assert_lives());
         }
     }
 

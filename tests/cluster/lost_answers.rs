@@ -141,3 +141,18 @@ async fn a_task_that_is_handed_back_goes_on_elsewhere_although_the_answer_was_lo
     assert!(cluster.referee.differed().is_empty());
     cluster.witness.saw_no_crime().await;
 }
+
+#[tokio::test]
+async fn a_worker_that_has_just_started_does_not_give_up_over_a_lost_connection() {
+    let Some(cluster) = Cluster::begin(quick().await).await else { return };
+    for what in [What::Request, What::Answer] {
+        let mut node = cluster.node(&format!("{what:?}"), &[]).await;
+        // The first thing it does with the queue: it looks for what others have left.
+        let lost = node.proxy.lose("losses + 1", what);
+        node.start().await;
+        lost.await.unwrap();
+        let task = node.service().finish(&task(&format!("task-{what:?}"))).await;
+        assert_eq!(task["status"], "succeeded");
+        node.assert_lives();
+    }
+}

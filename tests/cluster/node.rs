@@ -124,6 +124,14 @@ impl Node {
         self.service.is_some()
     }
 
+    /// The program has not ended by itself, as far as it was to run.
+    pub fn assert_lives(&self) {
+        let Some(service) = &self.service else { return };
+        let status = std::fs::read_to_string(format!("/proc/{}/status", service.pid())).unwrap_or_default();
+        let dead = status.is_empty() || status.contains("State:\tZ");
+        assert!(!dead, "{} has ended by itself:\n{}", self.life(), service.log());
+    }
+
     /// As a power failure would.
     pub async fn kill(&mut self) {
         self.service.take().unwrap().kill().await;
