@@ -188,13 +188,18 @@ async fn a_lost_request_is_not_done_and_a_lost_answer_is_for_something_done() {
     lost.await.unwrap();
     assert_eq!(done().await, "1");
 
+    let lost = proxy.lose_after("done", 1, What::Request);
+    assert_eq!(through(&proxy, &database, "SELECT count(*) FROM done").await.as_deref(), Some("1"));
+    assert_eq!(through(&proxy, &database, insert).await, None);
+    lost.await.unwrap();
+
     // It was for one transaction, and what is taken back is for none.
     drop((proxy.lose("INTO done", What::Request), proxy.lose("INTO done", What::Answer)));
     let lost = proxy.lose("INTO done", What::Request);
     proxy.lose_nothing();
     assert!(lost.await.is_err());
     assert_eq!(through(&proxy, &database, insert).await.as_deref(), Some(""));
-    assert_eq!(proxy.cuts(), 2);
+    assert_eq!(proxy.cuts(), 3);
 }
 
 #[tokio::test]

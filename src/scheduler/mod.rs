@@ -114,7 +114,13 @@ impl Scheduler {
     /// Works until drained and all that ran has come to rest.
     pub async fn run(self: Arc<Self>) -> Result<(), StoreError> {
         // What an earlier run of the process left is taken up before anything else: if that fails, so does the start.
-        self.recover().await?;
+        match self.recover().await {
+            // Where others work as well, they look for it too, and this one does so again in a second.
+            Err(error) if self.store.is_shared() && error.is_temporary() => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "lost tasks could not be looked for");
+            }
+            recovered => recovered?,
+        }
         kill_point("recovered");
         let rested = CancellationToken::new();
         let beating = self.beat_until(&rested);

@@ -54,6 +54,8 @@ struct State {
 /// What a statement is waited for with.
 struct Trap {
     word: String,
+    /// So many statements with that word are let through before.
+    others: usize,
     what: What,
     sprung: oneshot::Sender<()>,
 }
@@ -93,8 +95,13 @@ impl Proxy {
 
     /// Loses something of the next transaction one of whose statements has `word` in it; tells when it has.
     pub fn lose(&self, word: &str, what: What) -> oneshot::Receiver<()> {
+        self.lose_after(word, 0, what)
+    }
+
+    /// The same after so many other statements with that word.
+    pub fn lose_after(&self, word: &str, others: usize, what: What) -> oneshot::Receiver<()> {
         let (sprung, told) = oneshot::channel();
-        self.state.traps.lock().unwrap().push(Trap { word: word.to_owned(), what, sprung });
+        self.state.traps.lock().unwrap().push(Trap { word: word.to_owned(), others, what, sprung });
         told
     }
 
@@ -121,8 +128,14 @@ impl State {
     fn trap(&self, text: &str) -> Option<Trap> {
         let mut traps = self.traps.lock().unwrap();
         traps.retain(|trap| !trap.sprung.is_closed());
-        let at = traps.iter().position(|trap| text.contains(&trap.word))?;
-        Some(traps.remove(at))
+        let mut sprung = None;
+        for (at, trap) in traps.iter_mut().enumerate().filter(|(_, trap)| text.contains(&trap.word)) {
+            match trap.others.checked_sub(1) {
+                Some(others) => trap.others = others,
+                None => sprung = sprung.or(Some(at)),
+            }
+        }
+        sprung.map(|at| traps.remove(at))
     }
 }
 
@@ -144,6 +157,8 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
 
 /// Ends when either side does, or something was lost.
 async fn connection(client: TcpStream, state: &State) {
+    // A connection that does not come through is none to the server, which would wait for its first word, a minute long.
+    flows(state).await;
     let Ok(server) = UnixStream::connect(&state.server).await else { return };
     let _ = client.set_nodelay(true);
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
@@ -229,10 +244,14 @@ async fn answers(
 
 /// Sends what has gathered, as soon as anything goes through.
 async fn pass(to: &mut (impl AsyncWrite + Unpin), gathered: &mut Vec<u8>, state: &State) -> io::Result<()> {
-    let mut stall = state.stall.subscribe();
-    // The sender lives in the state.
-    let _ = stall.wait_for(|stall| !stall).await;
+    flows(state).await;
     to.write_all(gathered).await?;
     gathered.clear();
     Ok(())
+}
+
+async fn flows(state: &State) {
+    let mut stall = state.stall.subscribe();
+    // The sender lives in the state.
+    let _ = stall.wait_for(|stall| !stall).await;
 }

@@ -26,7 +26,7 @@ pub struct Book {
     pub judge: Arc<Judge>,
     home: Home,
     client: Client,
-    url: watch::Sender<Option<String>>,
+    urls: watch::Sender<Vec<String>>,
     stop: CancellationToken,
     resting: AtomicBool,
     next: AtomicU64,
@@ -70,7 +70,7 @@ impl Book {
             judge: Arc::clone(judge),
             home: home.clone(),
             client,
-            url: watch::Sender::new(None),
+            urls: watch::Sender::default(),
             stop: CancellationToken::new(),
             resting: AtomicBool::new(false),
             next: AtomicU64::new(1),
@@ -103,7 +103,12 @@ impl Book {
     }
 
     pub fn moved_to(&self, url: &str) {
-        self.url.send_replace(Some(url.to_owned()));
+        self.are_at(vec![url.to_owned()]);
+    }
+
+    /// Any of them may be asked.
+    pub fn are_at(&self, urls: Vec<String>) {
+        self.urls.send_replace(urls);
     }
 
     pub fn stop(&self) {
@@ -129,7 +134,8 @@ impl Book {
 
     /// An answer, or nothing if the service died over it.
     pub async fn try_once(&self, method: &str, path: &str, body: Option<String>) -> Option<Answer> {
-        let url = self.url.subscribe().wait_for(Option::is_some).await.ok()?.clone()?;
+        let urls = self.urls.subscribe().wait_for(|urls| !urls.is_empty()).await.ok()?.clone();
+        let url = fastrand::choice(urls)?;
         let mut request = self.client.request(Method::from_bytes(method.as_bytes()).unwrap(), format!("{url}{path}"));
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body);

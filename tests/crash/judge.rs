@@ -16,9 +16,18 @@ use crate::trouble::Trouble;
 /// What it was asked, what it said, and what it found wrong with the questions.
 pub struct Judge {
     course: Course,
+    /// Whether its askers live one after the other, or several at a time.
+    askers: Askers,
     questions: AtomicU64,
     heard: Mutex<HashMap<String, Heard>>,
     faults: Mutex<Faults>,
+}
+
+/// How those who ask live. Of several at a time, one may ask late what another has asked and gone on from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Askers {
+    OneAfterTheOther,
+    SideBySide,
 }
 
 /// One task's questions by their number.
@@ -73,8 +82,9 @@ struct Exchange {
 }
 
 impl Judge {
-    pub fn new(course: Course) -> Arc<Self> {
-        Arc::new(Self { course, questions: AtomicU64::new(0), heard: Mutex::default(), faults: Mutex::default() })
+    pub fn new(course: Course, askers: Askers) -> Arc<Self> {
+        let (questions, heard, faults) = (AtomicU64::new(0), Mutex::default(), Mutex::default());
+        Arc::new(Self { course, askers, questions, heard, faults })
     }
 
     pub fn heard(&self) -> MutexGuard<'_, HashMap<String, Heard>> {
@@ -109,7 +119,9 @@ impl Judge {
         let word = if abort { Word::Text(finish().to_string()) } else { plan.word(iteration) };
         let mut heard = self.heard();
         let heard = heard.entry(id.clone()).or_default();
-        heard.place(id, iteration, payload, life(headers), &mut faults);
+        // Which of two that live at the same time is the later one, nobody can tell: a question that comes again is.
+        let late = self.askers == Askers::SideBySide && heard.asked.contains_key(&iteration);
+        heard.place(id, iteration, payload, (life(headers), late), &mut faults);
         heard.over |= abort || plan.is_over(iteration);
         if let Some(history) = &body.history {
             heard.with_history += 1;
@@ -143,13 +155,13 @@ impl Judge {
 
 impl Heard {
     /// Sees whether a question may come at this place.
-    fn place(&mut self, id: &str, iteration: u64, payload: &str, life: u64, faults: &mut Faults) {
+    fn place(&mut self, id: &str, iteration: u64, payload: &str, (life, late): (u64, bool), faults: &mut Faults) {
         let last = self.asked.last_key_value().map_or(0, |(last, _)| *last);
         // A payload that a cancelled task no longer sends has a number all the same.
         let next = last + 1..=last + if is_abort(payload) { 2 } else { 1 };
         // A question that is dropped for the farewell may be overtaken by it, on another connection; there is one such.
         let before = self.asked.last_key_value().map_or("", |(_, last)| &last.payload);
-        let dead = life < self.life;
+        let dead = late || life < self.life;
         let overtaken = is_abort(before) && iteration + 1 == last && self.overtaken == 0 && !dead;
         if !next.contains(&iteration) && (iteration != last || last == 0) && !overtaken && !dead {
             faults

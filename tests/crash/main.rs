@@ -10,6 +10,8 @@
 //!  audit (effects, table) ── at the end everything over HTTP, on disk and in the brain's memory is held against each other
 //! ```
 //!
+//! The same clients and the same audit see three workers on one PostgreSQL through (cluster).
+//!
 //! `CODEX_AGENT_KILLS=500` kills that often, `CODEX_AGENT_SOAK=50000` runs so many tasks through 21 lives;
 //! `CODEX_AGENT_SEED=…` repeats a run's choices (its moments are the machine's).
 #![expect(clippy::unwrap_used, reason = "a test fails aloud")]
@@ -18,11 +20,18 @@
 #[path = "../common/mod.rs"]
 #[expect(dead_code, reason = "the harness has more than this target needs")]
 mod common;
+#[path = "../common/postgres.rs"]
+#[expect(dead_code, reason = "the harness has more than this target needs")]
+mod postgres;
+#[path = "../common/proxy.rs"]
+#[expect(dead_code, reason = "the harness has more than this target needs")]
+mod proxy;
 
 mod audit;
 mod bench;
 mod book;
 mod clients;
+mod cluster;
 mod disk;
 mod effects;
 mod judge;

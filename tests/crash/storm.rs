@@ -14,7 +14,7 @@ use crate::bench::Bench;
 use crate::book::Book;
 use crate::clients;
 use crate::common::{Home, PATIENCE, Service, eventually};
-use crate::judge::Judge;
+use crate::judge::{Askers, Judge};
 use crate::plan::{Course, Mix};
 
 /// The variables of every service here: random deaths must not give tasks up.
@@ -35,6 +35,9 @@ pub struct Storm {
     pub book: Arc<Book>,
     clients: tokio::sync::Mutex<JoinSet<()>>,
     lives: AtomicU64,
+    /// Whether several live at a time: then each has the files of the tasks that it ran.
+    pub askers: Askers,
+    beside: Mutex<Vec<Home>>,
     /// Where the service's root directory is seen from here, if that is another.
     pub root: OnceLock<PathBuf>,
 }
@@ -46,16 +49,20 @@ impl Storm {
     }
 
     pub async fn begin_with(mix: Mix) -> Self {
+        Self::begin_for(mix, Askers::OneAfterTheOther).await
+    }
+
+    pub async fn begin_for(mix: Mix, askers: Askers) -> Self {
         let seed = std::env::var("CODEX_AGENT_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = seed.unwrap_or_else(|| fastrand::u64(..));
         let (home, course) = (Home::new(), Course { seed, mix });
-        let judge = Judge::new(course);
+        let judge = Judge::new(course, askers);
         let brain = Bench::open(&judge, "127.0.0.1:0".parse().unwrap()).await;
         let brain_url = format!("http://{}", brain.address);
         let (book, accepted) = Book::new(course, &judge, &home);
         let (brain, clients) = (Mutex::new(Some(brain)), tokio::sync::Mutex::new(clients::all(&book, accepted)));
         let (lives, root) = (AtomicU64::new(0), OnceLock::new());
-        Self { seed, home, judge, brain, brain_url, book, clients, lives, root }
+        Self { seed, home, judge, brain, brain_url, book, clients, lives, askers, beside: Mutex::default(), root }
     }
 
     /// A life of the service; the clients are told where it is.
@@ -65,12 +72,24 @@ impl Storm {
 
     /// The same, started as `prepare` makes it.
     pub async fn start_with(&self, variables: &[(&str, &str)], prepare: impl FnOnce(&mut Command)) -> Service {
+        let service = self.start_in(self.home.clone(), variables, prepare).await;
+        self.book.moved_to(&service.url);
+        service
+    }
+
+    /// One of several, with directories of its own but for the workspaces.
+    pub async fn start_beside(&self, home: Home, variables: &[(&str, &str)]) -> Service {
+        self.beside.lock().unwrap().push(home.clone());
+        let code = self.home.code().display().to_string();
+        let variables: Vec<_> = variables.iter().copied().chain([("CODE_DIR", code.as_str())]).collect();
+        self.start_in(home, &variables, |_| {}).await
+    }
+
+    async fn start_in(&self, home: Home, variables: &[(&str, &str)], prepare: impl FnOnce(&mut Command)) -> Service {
         let key = self.key_of_a_new_life();
         let ours = VARIABLES.into_iter().chain([("OPENAI_API_KEY", key.as_str())]);
         let variables: Vec<_> = ours.chain(variables.iter().copied()).collect();
-        let service = Service::start_with(self.home.clone(), &self.brain_url, &variables, prepare).await;
-        self.book.moved_to(&service.url);
-        service
+        Service::start_with(home, &self.brain_url, &variables, prepare).await
     }
 
     /// What the brain knows the next life of the service by.
@@ -80,6 +99,13 @@ impl Storm {
 
     pub fn lives(&self) -> u64 {
         self.lives.load(Ordering::Relaxed)
+    }
+
+    /// Wherever the record of a task may be.
+    pub fn records(&self, id: &str) -> Vec<PathBuf> {
+        let beside = self.beside.lock().unwrap();
+        let homes = std::iter::once(&self.home).chain(beside.iter());
+        homes.map(|home| self.seen(&home.record(id))).collect()
     }
 
     /// A file as the service names it, from here.

@@ -95,6 +95,8 @@ impl Bells {
             () = self.stop.cancelled() => {}
             _ = all => {}
         }
+        // What was wished last: a worker that goes hands back its tasks, and others are to take them at once.
+        self.tell_now().await;
     }
 
     async fn listen(&self, settings: &PostgresSettings) {
@@ -140,17 +142,24 @@ impl Bells {
         loop {
             self.wishes.inner.any.notified().await;
             tokio::time::sleep(GATHER).await;
-            let messages = self.wishes.take();
-            let told = self.pool.ask(move |db| {
-                Box::pin(async move {
-                    let notify = "SELECT pg_notify($1, message) FROM UNNEST($2::text[]) m (message)";
-                    sqlx::query(notify).bind(CHANNEL).bind(messages).execute(db).await?;
-                    Ok(())
-                })
-            });
-            if let Err(error) = told.await {
-                tracing::debug!(%error, "other workers could not be told: they find it by looking");
-            }
+            self.tell_now().await;
+        }
+    }
+
+    async fn tell_now(&self) {
+        let messages = self.wishes.take();
+        if messages.is_empty() {
+            return;
+        }
+        let told = self.pool.ask(move |db| {
+            Box::pin(async move {
+                let notify = "SELECT pg_notify($1, message) FROM UNNEST($2::text[]) m (message)";
+                sqlx::query(notify).bind(CHANNEL).bind(messages).execute(db).await?;
+                Ok(())
+            })
+        });
+        if let Err(error) = told.await {
+            tracing::debug!(%error, "other workers could not be told: they find it by looking");
         }
     }
 

@@ -1,0 +1,130 @@
+//! How soon a task goes on elsewhere when its worker is gone, and that one who comes back too late changes nothing.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::common::brain::{call, finish};
+use crate::common::eventually;
+use crate::node::{Cluster, LEASE, Node};
+use crate::referee::{Heard, Referee};
+
+/// How long the brain thinks about each step: whoever goes, does so in the middle of one.
+const THINKING: Duration = Duration::from_millis(200);
+
+/// How often each is measured.
+const TIMES: usize = 3;
+
+/// What a busy machine may take on top of what is promised.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// A brain for tasks without an end.
+async fn tireless() -> Referee {
+    Referee::new(|_, _| (call("read_file", &json!({"file_path": "none"})), THINKING)).await
+}
+
+fn endless(id: &str) -> Value {
+    json!({"task_id": id, "instruction": "x", "max_iterations": 200})
+}
+
+/// Returns when a task has come further than that; what was asked then.
+async fn gets_beyond(cluster: &Cluster, task: &str, iteration: u64) -> Heard {
+    let heard = || cluster.referee.heard(task).into_iter().find(|heard| heard.iteration > iteration);
+    eventually("the task gets further", async || heard().is_some()).await;
+    heard().unwrap()
+}
+
+/// The first question about a task that another life than this one asked.
+async fn goes_on_elsewhere(cluster: &Cluster, task: &str, before: &str, since: Instant) -> Heard {
+    let heard = || cluster.referee.heard(task).into_iter().find(|heard| heard.at >= since && heard.by != before);
+    eventually("the task goes on elsewhere", async || heard().is_some()).await;
+    heard().unwrap()
+}
+
+/// The node that runs the task comes first.
+async fn holder_first(cluster: &Cluster, task: &str, nodes: &mut [Node]) {
+    let holder = cluster.witness.holder(task).await;
+    let at = nodes.iter().position(|node| node.life() == holder).unwrap();
+    nodes.swap(0, at);
+}
+
+/// Two nodes, and a task that one of them runs.
+async fn two_nodes(cluster: &Cluster) -> Vec<Node> {
+    let nodes = vec![cluster.running("one", &[]).await, cluster.running("two", &[]).await];
+    nodes[0].service().submit(&endless("task")).await;
+    gets_beyond(cluster, "task", 2).await;
+    nodes
+}
+
+#[tokio::test]
+async fn a_killed_workers_task_goes_on_elsewhere_when_its_lease_has_run_out() {
+    let Some(cluster) = Cluster::begin(tireless().await).await else { return };
+    let mut nodes = two_nodes(&cluster).await;
+    for _ in 0..TIMES {
+        holder_first(&cluster, "task", &mut nodes).await;
+        let (killed, life) = (Instant::now(), nodes[0].life());
+        nodes[0].kill().await;
+        let next = goes_on_elsewhere(&cluster, "task", &life, killed).await;
+        let took = next.at - killed;
+        println!("from kill -9 to the next step: {took:?}, the lease is {LEASE} s");
+        assert!(took < Duration::from_secs(LEASE + 2) + BUSY, "{took:?}");
+        nodes[0].start().await;
+        gets_beyond(&cluster, "task", next.iteration + 1).await;
+    }
+    cluster.witness.saw_no_crime().await;
+    assert_eq!(cluster.witness.changes().await.get("running to queued, lost"), Some(&(TIMES as u64)));
+}
+
+#[tokio::test]
+async fn a_stopped_workers_task_goes_on_elsewhere_at_once_and_no_attempt_is_counted() {
+    let Some(cluster) = Cluster::begin(tireless().await).await else { return };
+    let mut nodes = two_nodes(&cluster).await;
+    for _ in 0..TIMES {
+        holder_first(&cluster, "task", &mut nodes).await;
+        let (stopped, life) = (Instant::now(), nodes[0].life());
+        nodes[0].service().signal(Signal::TERM);
+        let next = goes_on_elsewhere(&cluster, "task", &life, stopped).await;
+        let took = next.at - stopped;
+        println!("from SIGTERM to the next step: {took:?}, the brain thinks for {THINKING:?}");
+        assert!(took < Duration::from_secs(1) + BUSY, "{took:?}");
+        nodes[0].stop().await;
+        nodes[0].start().await;
+        gets_beyond(&cluster, "task", next.iteration + 1).await;
+    }
+    let task = nodes[0].service().get("/tasks/task").await.json();
+    assert_eq!((&task["status"], &task["attempt"]), (&json!("running"), &json!(1)), "{task}");
+    cluster.witness.saw_no_crime().await;
+    assert_eq!(cluster.witness.changes().await.get("running to queued"), Some(&(TIMES as u64)));
+}
+
+#[tokio::test]
+async fn a_worker_that_stood_still_for_too_long_changes_nothing_any_more() {
+    let long = Duration::from_secs(LEASE) / 2;
+    let referee = Referee::new(move |_, iteration| match iteration {
+        1..4 => (call("edit_file", &json!({"file_path": "a.txt", "new_content": iteration.to_string()})), long),
+        _ => (finish(), long),
+    });
+    let Some(cluster) = Cluster::begin(referee.await).await else { return };
+    let mut nodes = vec![cluster.running("one", &[]).await, cluster.running("two", &[]).await];
+    nodes[0].service().submit(&json!({"task_id": "task", "instruction": "x"})).await;
+    gets_beyond(&cluster, "task", 1).await;
+    holder_first(&cluster, "task", &mut nodes).await;
+    let (frozen, other) = (&nodes[0], &nodes[1]);
+    frozen.freeze();
+    let task = other.service().ended("task").await;
+    assert_eq!((&task["status"], &task["iteration"], &task["attempt"]), (&json!("succeeded"), &json!(4), &json!(2)));
+    let record = other.service().get("/tasks/task/log").await.text();
+
+    frozen.thaw();
+    let let_go = || frozen.service().log().contains("let go");
+    eventually("the one that stood still lets go", async || let_go()).await;
+    assert_eq!(frozen.service().get("/tasks/task").await.json(), task);
+    assert_eq!(frozen.service().get("/tasks/task/log").await.text(), record);
+    assert_eq!(std::fs::read_to_string(cluster.code().join("a.txt")).unwrap(), "3");
+    assert!(cluster.referee.differed().is_empty());
+    cluster.witness.saw_no_crime().await;
+    // It is as good as any other.
+    nodes[1].stop().await;
+    nodes[0].service().finish(&json!({"task_id": "another", "instruction": "x"})).await;
+}
