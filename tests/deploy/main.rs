@@ -5,6 +5,7 @@
 //!  pods         every pod is an ordinary user behind walls, with probes, limits and time to stop
 //!  references   what names something else names something that is there
 //!  monitoring   alerts and dashboard speak of figures that there are
+//!  readme       what deploy/README.md shows is so
 //!  image        Dockerfile, docker-compose.yml, the systemd unit
 //! ```
 //!
@@ -19,5 +20,6 @@ mod image;
 mod kubernetes;
 mod monitoring;
 mod pods;
+mod readme;
 mod references;
 mod tools;

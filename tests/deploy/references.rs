@@ -5,7 +5,13 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::pods::{Pod, pods};
-use crate::tools::{name, objects};
+use crate::tools::{are_there, name, objects, passes, read, yaml};
+
+/// The program, whose own word on variables and arguments counts.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_codex-agent");
+
+/// What is the system's, or only there to be part of another variable.
+const NOT_OURS: &[&str] = &["HOME", "CLIENT_TOKENS", "METRICS_TOKEN"];
 
 /// Whether a selector's `matchLabels` (or a Service's selector) fit these labels.
 fn fits(selector: &Value, labels: &Value) -> bool {
@@ -159,4 +165,45 @@ fn the_autoscaler_counts_on_what_a_worker_takes() {
     }
     // Where the tools are missing there are no overlays at all.
     assert!(scaled >= 3 || objects().is_empty(), "only {scaled} overlays scale by themselves");
+}
+
+/// Fails unless the help has the variable. Its lines are as long as a terminal's, so that a name may stand on the next one.
+fn is_known(help: &str, variable: &str, place: &str) {
+    let mut words = help.split_whitespace().zip(help.split_whitespace().skip(1));
+    let is_it = |word: &str| word.strip_prefix(variable).is_some_and(|rest| rest.starts_with(['=', ']']));
+    let known = NOT_OURS.contains(&variable) || words.any(|(before, word)| before == "[env:" && is_it(word));
+    assert!(known, "{place}: the program has no variable {variable}");
+}
+
+#[test]
+fn the_program_knows_every_setting_that_it_is_given() {
+    let help = passes(PROGRAM, &["--help"]);
+    let unit = read("deploy/systemd/codex-agent.service");
+    let set = unit.lines().filter_map(|line| line.strip_prefix("Environment=")?.split_once('='));
+    set.for_each(|(variable, _)| is_known(&help, variable, "the unit"));
+    for (overlay, objects) in objects() {
+        for map in of_kind(objects, "ConfigMap").filter(|map| map["data"]["LISTEN"].is_string()) {
+            let set = map["data"].as_object().unwrap().keys();
+            set.for_each(|variable| is_known(&help, variable, &format!("{overlay}: {}", name(map))));
+        }
+        for pod in pods(objects) {
+            for variable in pod.container()["env"].as_array().unwrap() {
+                is_known(&help, variable["name"].as_str().unwrap(), &format!("{overlay}: {}", pod.of));
+            }
+            // The arguments, too; a shell's are its own.
+            if pod.container()["command"].is_null() {
+                let arguments =
+                    pod.container()["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap());
+                passes(PROGRAM, &arguments.chain(["--help"]).collect::<Vec<_>>());
+            }
+        }
+    }
+    if !are_there(&["python3", "kubernetes-validate"]) {
+        return;
+    }
+    let compose = yaml(&read("docker-compose.yml")).remove(0);
+    for service in ["agent", "worker", "brain"] {
+        let set = compose["services"][service]["environment"].as_object().unwrap().keys();
+        set.for_each(|variable| is_known(&help, variable, service));
+    }
 }

@@ -81,7 +81,12 @@ pub fn overlays() -> Vec<String> {
 
 /// What `kubectl apply -k` would send to a cluster.
 pub fn rendered(overlay: &str) -> String {
-    let output = run("kubectl", &["kustomize", overlay]);
+    rendered_in(&repository(""), overlay)
+}
+
+/// The same of an overlay that lies elsewhere.
+pub fn rendered_in(directory: &Path, overlay: &str) -> String {
+    let output = Command::new("kubectl").args(["kustomize", overlay]).current_dir(directory).output().unwrap();
     assert!(output.status.success(), "{overlay}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
