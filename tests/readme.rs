@@ -111,7 +111,7 @@ fn the_calls_are_those_of_the_openapi_document() {
 
 #[test]
 fn files_and_directories_named_in_the_text_exist() {
-    const ROOTS: [&str; 6] = ["src/", "tests/", "examples/", "migrations/", ".ci/", "docker"];
+    const ROOTS: [&str; 7] = ["src/", "tests/", "examples/", "migrations/", "deploy/", ".ci/", "docker"];
     let page = Page::read();
     let words = page.text.split('`').skip(1).step_by(2);
     let named: Vec<&str> = words

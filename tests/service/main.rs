@@ -27,6 +27,7 @@ mod metrics;
 mod network;
 mod notes_parity;
 mod ordinary;
+mod pod;
 mod script;
 mod steward;
 mod submit;
