@@ -183,6 +183,7 @@ impl Side {
                 told(store.hand_back(held.fence.clone()).await, |()| "handed back".into())
             }
             Act::Cancel { task } => told(store.request_cancel(&named(task), at(now)).await, |answer| match answer {
+                CancelAnswer::Cancelled(task) => format!("cancelled {task:?}"),
                 CancelAnswer::Accepted(task) => format!("accepted {task:?}"),
                 CancelAnswer::Ended(task) => format!("ended {task:?}"),
                 CancelAnswer::Missing => "missing".into(),
