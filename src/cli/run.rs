@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::logging::{self, To};
 use super::{Exit, print_line, progress, read_input, signals};
 use crate::app::{self, App};
-use crate::config::Config;
+use crate::config::{Config, Role};
 use crate::domain::{Clock, Json, Outcome, SpecLimits, SystemClock, Task, TaskId, TaskSpec, printable};
 use crate::http::TaskView;
 use crate::store::{NewTask, Submitted};
@@ -59,7 +59,7 @@ impl Options {
     }
 }
 
-pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<Exit> {
+pub(super) async fn run(mut config: Config, options: Options) -> anyhow::Result<Exit> {
     let limits =
         SpecLimits { default_iterations: config.max_mcp_iterations, max_iterations: config.max_iterations_limit };
     let text = read_input(options.task_file.as_ref())?;
@@ -74,6 +74,8 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<Exit
     };
     let named = spec.id.is_some();
     let id = spec.id.clone().unwrap_or_else(app::new_task_id);
+    // Whatever the services beside it do.
+    config.role = Role::All;
     let app = app::build(&config, Some(id.clone())).await?;
     let _logging = logging::start(&config, To::Stderr, true, if options.quiet { "error" } else { "warn" })?;
     let new = NewTask { id: id.clone(), idempotency_key: None, spec, now: SystemClock.now(), max_queued: u32::MAX };

@@ -14,10 +14,14 @@ const BEATS: u32 = 3;
 /// The longest time between two beats: who asks how many workers there are should not hear of long gone ones.
 const SLOWEST: Duration = Duration::from_secs(5);
 
+/// How long the answer to a beat is waited for at least.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 impl Scheduler {
     /// Beats until all that ran has come to rest, and says goodbye.
     pub(super) async fn beat_until(self: &Arc<Self>, rested: &CancellationToken) {
-        let mut pause = tokio::time::interval((self.lease / BEATS).min(SLOWEST));
+        let between = (self.lease / BEATS).min(SLOWEST);
+        let mut pause = tokio::time::interval(between);
         pause.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut drained = false;
         loop {
@@ -28,13 +32,15 @@ impl Scheduler {
                 () = self.drain.cancelled(), if !drained => drained = true,
                 _ = pause.tick() => {}
             }
-            // A beat that hangs must not hold up the end.
+            // A beat that hangs must hold up neither the end nor the next one, which goes another way.
             tokio::select! {
                 () = rested.cancelled() => break,
-                beaten = self.beat() => {
-                    if let Err(error) = beaten {
+                beaten = tokio::time::timeout(between.max(PATIENCE), self.beat()) => match beaten {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => {
                         tracing::error!(error = &error as &dyn std::error::Error, "the hold on what runs could not be renewed");
                     }
+                    Err(_) => tracing::error!("the hold on what runs could not be renewed: the database does not answer"),
                 }
             }
         }

@@ -86,6 +86,8 @@ async fn nothing_is_lost_or_doubled_however_often_workers_on_one_database_are_ki
         tell(&storm, &places);
     }
     println!("kills: {kills}\nstops: {stops}\nconnections or answers lost: {cuts}");
-    places.iter().for_each(|place| place.proxy.lose_nothing());
+    for place in &places {
+        place.proxy.lose_nothing();
+    }
     storm.settle(places[0].service.as_ref().unwrap()).await;
 }

@@ -73,7 +73,7 @@ impl PostgresStore {
     /// Connects, and brings the tables up to date. Of several that do so at the same time one does it and the others wait.
     pub async fn open(settings: PostgresSettings) -> Result<Self, StoreError> {
         let opening = |error: sqlx::Error| StoreError::Open(error.into());
-        let mut migrating = PgConnection::connect_with(&settings.options).await.map_err(opening)?;
+        let mut migrating = Pool::first(&settings).await?;
         let mut migrator = sqlx::migrate!("migrations/postgres");
         // A later version has been here: its tables have more than this one knows, and nothing less.
         migrator.set_ignore_missing(true);

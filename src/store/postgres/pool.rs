@@ -70,7 +70,15 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Opens the first one.
+    /// Opens the first one, for what may take its time: the tables are brought up to date.
+    pub(super) async fn first(settings: &PostgresSettings) -> Result<PgConnection, StoreError> {
+        let options = settings.options.clone().options([("statement_timeout", "0")]);
+        let connected = tokio::time::timeout(CONNECT, PgConnection::connect_with(&options)).await;
+        let late = |_| StoreError::Open("the server does not answer".into());
+        connected.map_err(late)?.map_err(|error| StoreError::Open(error.into()))
+    }
+
+    /// Opens the connections as they are needed.
     pub(super) async fn open(settings: &PostgresSettings) -> Result<Self, StoreError> {
         let options = PgPoolOptions::new()
             .max_connections(settings.connections)
@@ -125,13 +133,22 @@ impl Pool {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        // SQLSTATE classes: what is in the way of the step will be next time, too (22 data, 23 integrity, 42 syntax or access).
-        let class = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-        let refused = class.is_some_and(|code| ["22", "23", "42"].iter().any(|class| code.starts_with(class)));
-        match error {
-            sqlx::Error::PoolClosed => Self::Closed,
-            error if refused => Self::Refused(error.into()),
-            error => Self::Unavailable(error.into()),
+        use sqlx::Error::{Database, Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed};
+        match &error {
+            PoolClosed => Self::Closed,
+            Database(told) => {
+                // What is in the way of the step will be next time, too, in these classes of SQLSTATE: data, integrity, and
+                // syntax or access.
+                let lasting = |code: &str| ["22", "23", "42"].iter().any(|class| code.starts_with(class));
+                if told.code().is_some_and(|code| lasting(&code)) {
+                    Self::Refused(error.into())
+                } else {
+                    Self::Unavailable(error.into())
+                }
+            }
+            Io(_) | Tls(_) | Protocol(_) | PoolTimedOut | WorkerCrashed => Self::Unavailable(error.into()),
+            // An answer that is not understood will not be next time either.
+            _ => Self::Refused(error.into()),
         }
     }
 }

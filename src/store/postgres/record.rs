@@ -98,7 +98,13 @@ pub(super) async fn record(
         .await?;
     let row = match row {
         Some(row) => TaskRow::read(&row)?,
-        None => done_before(db, &fence, &step, text).await?.ok_or_else(|| StoreError::Lost(fence.id.clone()))?,
+        None => match done_before(db, &fence, &step, text).await? {
+            Some(row) => row,
+            None => {
+                held.gone(&fence);
+                return Err(StoreError::Lost(fence.id));
+            }
+        },
     };
     let recorded = recorded(&row)?;
     if recorded.ended.is_some() {

@@ -15,38 +15,43 @@ const TRIES: usize = 16;
 /// Takes the task, unless it is known. That as many wait as may is for the caller to know.
 pub(super) async fn submit(db: &mut PgConnection, new: NewTask, full: bool) -> Result<Submitted, StoreError> {
     for _ in 0..TRIES {
+        if !full && let Some(created_at) = add(db, &new).await? {
+            return Ok(Submitted::Created(new.task(created_at)));
+        }
         if let Some(known) = known(db, &new).await? {
             return Ok(known);
         }
         if full {
             return Ok(Submitted::QueueFull);
         }
-        // Of two that came at the same moment, or over a clock set back, the one listed as newer is not the older.
-        let add = "WITH added AS ( \
-                       INSERT INTO tasks (id, idempotency_key, workspace, priority, max_iterations, deadline_ms, status, created_at) \
-                       VALUES ($1, $2, $3, $4, $5, $6, $7, \
-                           GREATEST($8, (SELECT created_at FROM tasks ORDER BY seq DESC LIMIT 1))) \
-                       ON CONFLICT DO NOTHING RETURNING seq, created_at), \
-                   body AS (INSERT INTO posted (seq, body) SELECT seq, $9 FROM added) \
-                   SELECT created_at FROM added";
-        let added = sqlx::query(add)
-            .bind(new.id.as_str())
-            .bind(new.idempotency_key.as_deref())
-            .bind(new.spec.workspace.as_deref())
-            .bind(i64::from(new.spec.priority))
-            .bind(i64::from(new.spec.max_iterations))
-            .bind(new.spec.deadline.map(|deadline| signed(millis(deadline))))
-            .bind(TaskState::NEW.status().as_str())
-            .bind(new.now.millis())
-            .bind(new.spec.posted.as_str())
-            .fetch_optional(&mut *db)
-            .await?;
-        if let Some(added) = added {
-            return Ok(Submitted::Created(new.task(Timestamp::from_millis(added.number(0)?))));
-        }
-        // Another one has come in under that name meanwhile.
+        // The one that had its name is gone again.
     }
     Err(StoreError::Unavailable("the task comes and goes".into()))
+}
+
+/// Adds the task if none has its name or its key; when it was accepted.
+async fn add(db: &mut PgConnection, new: &NewTask) -> Result<Option<Timestamp>, StoreError> {
+    // Of two that came at the same moment, or over a clock set back, the one listed as newer is not the older.
+    let add = "WITH added AS ( \
+                   INSERT INTO tasks (id, idempotency_key, workspace, priority, max_iterations, deadline_ms, status, created_at) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, \
+                       GREATEST($8, (SELECT created_at FROM tasks ORDER BY seq DESC LIMIT 1))) \
+                   ON CONFLICT DO NOTHING RETURNING seq, created_at), \
+               body AS (INSERT INTO posted (seq, body) SELECT seq, $9 FROM added) \
+               SELECT created_at FROM added";
+    let added = sqlx::query(add)
+        .bind(new.id.as_str())
+        .bind(new.idempotency_key.as_deref())
+        .bind(new.spec.workspace.as_deref())
+        .bind(i64::from(new.spec.priority))
+        .bind(i64::from(new.spec.max_iterations))
+        .bind(new.spec.deadline.map(|deadline| signed(millis(deadline))))
+        .bind(TaskState::NEW.status().as_str())
+        .bind(new.now.millis())
+        .bind(new.spec.posted.as_str())
+        .fetch_optional(db)
+        .await?;
+    Ok(added.map(|added| added.number(0)).transpose()?.map(Timestamp::from_millis))
 }
 
 async fn known(db: &mut PgConnection, new: &NewTask) -> Result<Option<Submitted>, StoreError> {
