@@ -25,6 +25,7 @@ const METRICS: &[&str] = &[
     "codex_agent_build_info",
     "codex_agent_database_connections",
     "codex_agent_database_size_bytes",
+    "codex_agent_database_wal_bytes",
 ];
 
 /// What every replica tells of the whole queue: added up it would be several times the truth.
@@ -75,6 +76,12 @@ fn alerts_and_dashboard_speak_of_figures_that_there_are() {
             used.insert(known.to_owned());
         }
     }
+    // README.md is held to what is told by a test of its own.
+    let page = read("README.md");
+    let told: BTreeSet<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("| `codex_agent_")?.split(['`', '{']).next()).collect();
+    let known: BTreeSet<&str> = METRICS.iter().filter_map(|metric| metric.strip_prefix("codex_agent_")).collect();
+    assert_eq!(known, told, "METRICS is not what README.md lists");
     for metric in METRICS {
         assert!(used.contains(*metric), "neither an alert nor the dashboard looks at {metric}");
     }
