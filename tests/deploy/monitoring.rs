@@ -140,6 +140,18 @@ fn the_alerts_are_valid_and_are_raised_when_they_should_be() {
 }
 
 #[test]
+fn the_database_is_busy_when_all_connections_that_there_may_be_are_taken() {
+    for (overlay, objects) in objects().iter().filter(|(overlay, _)| overlay.ends_with("/monitoring")) {
+        let rules = objects.iter().find(|object| object["kind"] == "PrometheusRule").unwrap();
+        let rules = rules["spec"]["groups"][0]["rules"].as_array().unwrap();
+        let busy = rules.iter().find(|rule| rule["alert"] == "CodexAgentDatabaseBusy").unwrap();
+        let most = objects.iter().find_map(|object| object["data"]["DATABASE_CONNECTIONS"].as_str()).unwrap();
+        let expression = busy["expr"].as_str().unwrap();
+        assert!(expression.ends_with(&format!(" >= {most}")), "{overlay}: {expression}, and there are {most}");
+    }
+}
+
+#[test]
 fn the_dashboard_is_what_grafana_is_given() {
     let shown = dashboard();
     let panels = shown["panels"].as_array().unwrap();
