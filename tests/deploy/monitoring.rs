@@ -25,6 +25,7 @@ const METRICS: &[&str] = &[
     "codex_agent_build_info",
     "codex_agent_database_connections",
     "codex_agent_database_size_bytes",
+    "codex_agent_database_wal_bytes",
 ];
 
 /// What every replica tells of the whole queue: added up it would be several times the truth.
@@ -75,6 +76,12 @@ fn alerts_and_dashboard_speak_of_figures_that_there_are() {
             used.insert(known.to_owned());
         }
     }
+    // README.md is held to what is told by a test of its own.
+    let page = read("README.md");
+    let told: BTreeSet<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("| `codex_agent_")?.split(['`', '{']).next()).collect();
+    let known: BTreeSet<&str> = METRICS.iter().filter_map(|metric| metric.strip_prefix("codex_agent_")).collect();
+    assert_eq!(known, told, "METRICS is not what README.md lists");
     for metric in METRICS {
         assert!(used.contains(*metric), "neither an alert nor the dashboard looks at {metric}");
     }
@@ -129,6 +136,18 @@ fn the_alerts_are_valid_and_are_raised_when_they_should_be() {
         for field in ["summary", "description"] {
             assert!(rule["annotations"][field].is_string(), "{} has no {field}", rule["alert"]);
         }
+    }
+}
+
+#[test]
+fn the_database_is_busy_when_all_connections_that_there_may_be_are_taken() {
+    for (overlay, objects) in objects().iter().filter(|(overlay, _)| overlay.ends_with("/monitoring")) {
+        let rules = objects.iter().find(|object| object["kind"] == "PrometheusRule").unwrap();
+        let rules = rules["spec"]["groups"][0]["rules"].as_array().unwrap();
+        let busy = rules.iter().find(|rule| rule["alert"] == "CodexAgentDatabaseBusy").unwrap();
+        let most = objects.iter().find_map(|object| object["data"]["DATABASE_CONNECTIONS"].as_str()).unwrap();
+        let expression = busy["expr"].as_str().unwrap();
+        assert!(expression.ends_with(&format!(" >= {most}")), "{overlay}: {expression}, and there are {most}");
     }
 }
 

@@ -15,7 +15,8 @@ fn shown(page: &str, file: &str) -> String {
 fn files_and_directories_that_the_page_names_exist() {
     let page = read("deploy/README.md");
     let words = page.split('`').skip(1).step_by(2).filter(|word| !word.contains([' ', '\n']));
-    let roots = ["base/", "overlays/", "components/", "systemd/", "tests/", "cluster.env", "docker-compose.yml"];
+    let roots =
+        ["base/", "overlays/", "components/", "systemd/", "tests/", "cluster.env", "docker-compose.yml", "simulate"];
     let named: Vec<&str> = words.filter(|word| roots.iter().any(|root| word.starts_with(root))).collect();
     assert!(named.len() > 10, "the page has lost its map: {named:?}");
     for path in &named {
