@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use reqwest::Response;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 use tokio::sync::Semaphore;
 
 use crate::common::brain::{Brain, Reply, call, finish};
@@ -235,6 +237,39 @@ async fn a_deleted_task_tells_nothing_and_who_has_its_name_begins_anew() {
     let task = service.finish(&json!({"task_id": "t", "instruction": "two"})).await;
     let (events, _) = parse(&since(&service, "t", "").await.text());
     assert_eq!((numbers(&events), events[3].json()), (vec![1, 2, 3, 4], task));
+}
+
+#[tokio::test]
+async fn who_reads_slowly_is_never_told_of_another_task_that_has_got_the_name() {
+    // Far more than lies in the buffers between the two.
+    const STEPS: usize = 40;
+    let padding = "x".repeat(400_000);
+    let brain = Brain::start(move |seen, before| {
+        let mut reply = if seen.iteration() == STEPS { finish() } else { read() };
+        reply["padding"] = format!("{} {padding}", if before < STEPS { "first" } else { "second" }).into();
+        Reply::json(&reply)
+    })
+    .await;
+    let service = Service::start(&brain.url, &[]).await;
+    let task = json!({"task_id": "t", "instruction": "x", "max_iterations": STEPS});
+    service.finish(&task).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let host = service.url.strip_prefix("http://").unwrap();
+    let mut slow = socket.connect(host.parse().unwrap()).await.unwrap();
+    let request = format!("GET /tasks/t/events HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    slow.write_all(request.as_bytes()).await.unwrap();
+    let mut text = vec![0; 1000];
+    slow.read_exact(&mut text).await.unwrap();
+    // Meanwhile the service sends until nothing more goes into the buffers.
+    let record = service.get("/tasks/t/log").await.body.len();
+    assert_eq!(send(service.request("DELETE", "/tasks/t")).await.status, 204);
+    service.finish(&task).await;
+    slow.read_to_end(&mut text).await.unwrap();
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.len() < record, "it was not slow: {} of {record}", text.len());
+    assert!(text.contains("first") && !text.contains("second"), "{} bytes", text.len());
+    assert!(text.ends_with("\r\n0\r\n\r\n"), "the stream broke off");
 }
 
 #[tokio::test]

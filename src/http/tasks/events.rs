@@ -109,15 +109,16 @@ struct Events {
     had: u64,
     /// The place in the record behind the last iteration that it has, if that is known already.
     place: Option<u64>,
-    /// The task as it was found, as long as there are events in it that the client has not.
+    /// The task as it was found for the event before, if that look has not been used up.
     look: Option<Look>,
 }
 
 impl Events {
     /// The next event; `None` after the last, when the task is gone, and when the service stops.
     async fn next(&mut self) -> Result<Option<Event>, Error> {
+        let mut known = self.look.take();
         loop {
-            let look = match self.look.take() {
+            let look = match known.take() {
                 Some(look) => look,
                 None => match self.follower.look().await.map_err(Error::new)? {
                     Some(look) => look,
@@ -130,29 +131,31 @@ impl Events {
                 }
                 return Ok(None);
             };
-            let Some(event) = self.event(&look.task, number).await? else { return Ok(None) };
+            let event = match told(&look.task, number)? {
+                Some(event) => {
+                    self.look = Some(look);
+                    event
+                }
+                None => match self.line(number).await? {
+                    Some(event) => event,
+                    None => return Ok(None),
+                },
+            };
             self.had = number;
-            self.look = Some(look);
             return Ok(Some(event));
         }
     }
 
-    /// The event of that number; `None` if the task has been deleted meanwhile.
-    async fn event(&mut self, task: &Task, number: u64) -> Result<Option<Event>, Error> {
-        let event = |kind| Event::default().id(number.to_string()).event(kind);
-        let status = |task| event("status").json_data(TaskView::without_posted(task)).map(Some);
-        match number {
-            QUEUED => status(when_queued(task)),
-            RUNNING => status(when_begun(task)),
-            number if number == end_number(task) && task.has_ended() => {
-                event("end").json_data(TaskView::from(task.clone())).map(Some)
-            }
-            _ => Ok(self.line().await?.map(|line| event("iteration").data(line.trim_end()))),
-        }
+    /// The event that is a line of the record; `None` if the task has been deleted meanwhile.
+    async fn line(&mut self, number: u64) -> Result<Option<Event>, Error> {
+        let Some(line) = self.next_line().await? else { return Ok(None) };
+        // It was found by the task's name, which is another one's perhaps: a client may have taken its time.
+        self.look = self.follower.look().await.map_err(Error::new)?;
+        Ok(self.look.is_some().then(|| event("iteration", number).data(line.trim_end())))
     }
 
     /// The line after those that the client has. One at a time: it may be as long as a payload and a reply.
-    async fn line(&mut self) -> Result<Option<String>, Error> {
+    async fn next_line(&mut self) -> Result<Option<String>, Error> {
         let (store, id) = (&self.follower.api.store, &self.follower.id);
         let place = if let Some(place) = self.place {
             place
@@ -164,6 +167,21 @@ impl Events {
         self.place = line.as_ref().map(|line| line.end);
         Ok(line.map(|line| line.line))
     }
+}
+
+/// The event of that number, unless it is a line.
+fn told(task: &Task, number: u64) -> Result<Option<Event>, Error> {
+    let (kind, view) = match number {
+        QUEUED => ("status", TaskView::without_posted(when_queued(task))),
+        RUNNING => ("status", TaskView::without_posted(when_begun(task))),
+        number if number == end_number(task) && task.has_ended() => ("end", TaskView::from(task.clone())),
+        _ => return Ok(None),
+    };
+    event(kind, number).json_data(view).map(Some)
+}
+
+fn event(kind: &str, number: u64) -> Event {
+    Event::default().id(number.to_string()).event(kind)
 }
 
 /// The number of the first event after `had`, if it has happened already.
