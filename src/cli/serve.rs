@@ -18,6 +18,8 @@ pub(super) async fn serve(config: Config) -> anyhow::Result<Exit> {
     let app = app::build(&config, None).await?;
     let _logging = logging::start(&config, To::Stdout, true, "info")?;
     let address = listener.local_addr()?;
+    // Whoever reads that it listens may stop it at once.
+    let (stopped, first) = (signals::next(), signals::next());
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening on http://{address}");
     let status = app.sandbox_status();
     if status.missing.is_empty() {
@@ -28,13 +30,13 @@ pub(super) async fn serve(config: Config) -> anyhow::Result<Exit> {
     }
     let halt = app.halt_handle();
     let second_signal = async {
-        signals::next().await;
+        first.await;
         signals::next().await;
         halt.cancel();
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        ended = app::run(app, listener, &guard, signals::next()) => ended?,
+        ended = app::run(app, listener, &guard, stopped) => ended?,
         () = second_signal => {}
     }
     tracing::info!("stopped");

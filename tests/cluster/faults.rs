@@ -13,6 +13,9 @@ use crate::proxy::What;
 /// A frozen node comes back when its tasks have long been another's, and so does one that nobody hears.
 const FROZEN: Duration = Duration::from_secs(3 * LEASE);
 
+/// Or when another one has just taken them up and not come far.
+const JUST: Duration = Duration::from_millis(1300 * LEASE);
+
 /// A dead one stays away for up to so many milliseconds: often longer than its lease runs.
 const DEAD: u64 = 2000 * LEASE;
 
@@ -123,8 +126,13 @@ impl<'a> Faults<'a> {
             }
             30..44 => {
                 place.node.freeze();
-                place.over = Some((now + FROZEN, Trouble::Frozen));
-                "frozen for three leases"
+                let (time, name) = if self.dice.bool() {
+                    (FROZEN, "frozen for three leases")
+                } else {
+                    (JUST, "frozen for little more than a lease")
+                };
+                place.over = Some((now + time, Trouble::Frozen));
+                name
             }
             44..50 => {
                 proxy.stall(true);

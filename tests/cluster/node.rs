@@ -1,6 +1,7 @@
 //! A cluster: a database, and nodes that run the program on it, each through a proxy of its own.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use rustix::process::Signal;
 
@@ -34,6 +35,8 @@ pub struct Node {
     variables: Vec<(String, String)>,
     lives: u32,
     service: Option<Service>,
+    /// What each life has said.
+    said: Vec<Arc<Mutex<String>>>,
 }
 
 impl Cluster {
@@ -75,6 +78,7 @@ impl Cluster {
             variables: self.variables.iter().cloned().chain(own).collect(),
             lives: 0,
             service: None,
+            said: Vec::new(),
         }
     }
 
@@ -107,6 +111,7 @@ impl Node {
         // The referee knows it by its key.
         variables.extend([("DATABASE_URL", address.as_str()), ("OPENAI_API_KEY", life.as_str())]);
         let service = Service::start_with(self.home.clone(), &self.brain, &variables, prepare).await;
+        self.said.push(service.said());
         assert!(self.service.replace(service).is_none(), "{} runs already", self.name);
     }
 
@@ -122,6 +127,11 @@ impl Node {
 
     pub fn is_running(&self) -> bool {
         self.service.is_some()
+    }
+
+    /// How often any of its lives has said that.
+    pub fn has_said(&self, what: &str) -> usize {
+        self.said.iter().map(|said| said.lock().unwrap().matches(what).count()).sum()
     }
 
     /// The program has not ended by itself, as far as it was to run.

@@ -58,6 +58,8 @@ async fn nothing_is_lost_or_doubled_whatever_happens_to_workers_and_the_database
     println!("tasks: {tasks}, in {:.1} s", begun.elapsed().as_secs_f64());
     faults.counts.iter().for_each(|(what, count)| println!("{what}: {count}"));
     println!("connections cut on the way: {}", faults.nodes().map(|node| node.proxy.cuts()).sum::<u64>());
+    let let_go = faults.nodes().map(|node| node.has_said("let go")).sum::<usize>();
+    println!("runs that came to nothing, for the task was another's by then: {let_go}");
     audit::audit(&cluster, &clients, tasks).await;
 }
 

@@ -16,6 +16,9 @@ const THINKING: Duration = Duration::from_millis(200);
 /// How often each is measured.
 const TIMES: usize = 3;
 
+/// Tasks that come back too late at the same time: which of its two reasons to let go a run meets first is a race.
+const MANY: usize = 8;
+
 /// What a busy machine may take on top of what is promised.
 const BUSY: Duration = Duration::from_secs(10);
 
@@ -127,4 +130,47 @@ async fn a_worker_that_stood_still_for_too_long_changes_nothing_any_more() {
     // It is as good as any other.
     nodes[1].stop().await;
     nodes[0].service().finish(&json!({"task_id": "another", "instruction": "x"})).await;
+}
+
+#[tokio::test]
+async fn a_write_that_comes_too_late_is_refused_even_if_nothing_has_been_written_since() {
+    let (soon, late) = (Duration::from_secs(LEASE) / 2, Duration::from_secs(4 * LEASE));
+    let asked = std::sync::Mutex::new(std::collections::HashMap::<String, u32>::new());
+    let referee = Referee::new(move |task, iteration| {
+        let mut asked = asked.lock().unwrap();
+        let times = asked.entry(format!("{task}/{iteration}")).or_default();
+        *times += 1;
+        match (iteration, *times) {
+            (1, _) => (call("read_file", &json!({"file_path": "none"})), Duration::ZERO),
+            // Whoever asks first has its answer when it comes back, and the other one is still waiting for it.
+            (_, 1) => (finish(), soon),
+            _ => (finish(), late),
+        }
+    });
+    let Some(cluster) = Cluster::begin(referee.await).await else { return };
+    let frozen = cluster.running("one", &[]).await;
+    let tasks: Vec<String> = (0..MANY).map(|number| format!("task-{number}")).collect();
+    for task in &tasks {
+        frozen.service().submit(&json!({"task_id": task, "instruction": "x"})).await;
+    }
+    let asked = async |by: &str| {
+        eventually("the second step of all is asked for", async || {
+            let asked =
+                |task: &String| cluster.referee.heard(task).iter().any(|heard| heard.iteration == 2 && heard.by == by);
+            tasks.iter().all(asked)
+        })
+        .await;
+    };
+    asked(&frozen.life()).await;
+    frozen.freeze();
+    let other = cluster.running("two", &[]).await;
+    asked(&other.life()).await;
+    frozen.thaw();
+    for task in &tasks {
+        let ended = other.service().ended(task).await;
+        assert_eq!((&ended["status"], &ended["attempt"]), (&json!("succeeded"), &json!(2)));
+        assert_eq!(cluster.witness.holder(task).await, other.life());
+    }
+    eventually("the one that stood still lets go", async || frozen.has_said("let go") == MANY).await;
+    cluster.witness.saw_no_crime().await;
 }
