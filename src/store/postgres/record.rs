@@ -98,13 +98,13 @@ pub(super) async fn record(
         .await?;
     let row = match row {
         Some(row) => TaskRow::read(&row)?,
-        None => match done_before(db, &fence, &step, text).await? {
-            Some(row) => row,
-            None => {
+        None => {
+            let Some(row) = done_before(db, &fence, &step, text).await? else {
                 held.gone(&fence);
                 return Err(StoreError::Lost(fence.id));
-            }
-        },
+            };
+            row
+        }
     };
     let recorded = recorded(&row)?;
     if recorded.ended.is_some() {
