@@ -9,7 +9,6 @@ mod mask;
 #[expect(dead_code, clippy::disallowed_methods, reason = "it starts processes, and has more than this target needs")]
 mod postgres;
 
-mod autoscaler;
 mod bad_input;
 mod brains;
 mod cancel;
