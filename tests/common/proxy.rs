@@ -57,7 +57,7 @@ struct Trap {
     /// So many statements with that word are let through before.
     others: usize,
     what: What,
-    sprung: oneshot::Sender<()>,
+    sprung: oneshot::Sender<String>,
 }
 
 impl Proxy {
@@ -93,13 +93,13 @@ impl Proxy {
         self.state.stall.send_replace(stall);
     }
 
-    /// Loses something of the next transaction one of whose statements has `word` in it; tells when it has.
-    pub fn lose(&self, word: &str, what: What) -> oneshot::Receiver<()> {
+    /// Loses something of the next transaction one of whose statements has `word` in it; tells which when it has.
+    pub fn lose(&self, word: &str, what: What) -> oneshot::Receiver<String> {
         self.lose_after(word, 0, what)
     }
 
     /// The same after so many other statements with that word.
-    pub fn lose_after(&self, word: &str, others: usize, what: What) -> oneshot::Receiver<()> {
+    pub fn lose_after(&self, word: &str, others: usize, what: What) -> oneshot::Receiver<String> {
         let (sprung, told) = oneshot::channel();
         self.state.traps.lock().unwrap().push(Trap { word: word.to_owned(), others, what, sprung });
         told
@@ -187,14 +187,14 @@ async fn requests(
             let mut wire = wire.lock().unwrap();
             let text = wire.hears(&message);
             if wire.armed.is_none()
-                && let Some(trap) = text.and_then(|text| state.trap(&text))
+                && let Some((text, trap)) = text.and_then(|text| state.trap(&text).map(|trap| (text, trap)))
             {
                 if trap.what == What::Request {
-                    let _ = trap.sprung.send(());
+                    let _ = trap.sprung.send(text);
                     state.cuts.fetch_add(1, Ordering::Relaxed);
                     return Ok(());
                 }
-                wire.armed = Some(Armed { before: wire.outstanding, sprung: trap.sprung });
+                wire.armed = Some(Armed { before: wire.outstanding, text, sprung: trap.sprung });
             }
             // The greeting, a simple query and the end of an extended one are each answered by "ready".
             wire.outstanding += u64::from(matches!(message.kind, 0 | b'Q' | b'S'));
@@ -223,7 +223,8 @@ async fn answers(
                 match &mut wire.armed {
                     Some(armed) if armed.before > 0 => armed.before -= 1,
                     Some(_) if over => {
-                        let _ = wire.armed.take().unwrap().sprung.send(());
+                        let Armed { text, sprung, .. } = wire.armed.take().unwrap();
+                        let _ = sprung.send(text);
                         state.cuts.fetch_add(1, Ordering::Relaxed);
                         return Ok(());
                     }

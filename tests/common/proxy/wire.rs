@@ -25,7 +25,9 @@ pub struct Wire {
 pub struct Armed {
     /// So many answers belong to requests before.
     pub before: u64,
-    pub sprung: oneshot::Sender<()>,
+    /// The statement that it was waited for with.
+    pub text: String,
+    pub sprung: oneshot::Sender<String>,
 }
 
 /// A message as it goes over the wire: its kind (0 for the first of a connection, which has none), its length, its body.
