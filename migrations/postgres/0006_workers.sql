@@ -1,6 +1,9 @@
 -- Which worker has claimed the task last.
 ALTER TABLE tasks ADD COLUMN worker TEXT COLLATE "C";
 
+-- Each worker asks each second which of its tasks are to be stopped: mostly none, whatever runs.
+CREATE INDEX tasks_stopping ON tasks (worker) WHERE status = 'running' AND cancel_requested = 1;
+
 -- The workers that live, by their own word.
 CREATE TABLE workers (
     id TEXT COLLATE "C" PRIMARY KEY,

@@ -37,6 +37,7 @@ macro_rules! on_both {
 mod claims;
 mod difference;
 mod files;
+mod reads;
 mod records;
 mod shared;
 mod tasks;

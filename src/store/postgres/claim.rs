@@ -24,15 +24,16 @@ const FORGOTTEN: i64 = 10;
 /// How tasks are claimed. Those that another one is just claiming are passed over; without `MATERIALIZED` the planner may
 /// lock more than it takes.
 fn claim_sql(which: &Which) -> String {
-    let only = match which {
-        Which::Any => "",
-        Which::One(_) => "AND id = $6",
-        Which::Cancelled => "AND cancel_requested = 1",
+    let which = match which {
+        Which::Any => "status = 'queued'",
+        // Found by its name: a planner that has not heard of a queue yet would go through all of it otherwise.
+        Which::One(_) => "status || '' = 'queued' AND id = $6",
+        Which::Cancelled => "status = 'queued' AND cancel_requested = 1",
     };
     let (columns, now) = (columns!("c."), now!());
     format!(
         "WITH chosen AS MATERIALIZED ( \
-             SELECT seq FROM tasks WHERE status = 'queued' {only} ORDER BY priority DESC, seq LIMIT $1 FOR UPDATE SKIP LOCKED), \
+             SELECT seq FROM tasks WHERE {which} ORDER BY priority DESC, seq LIMIT $1 FOR UPDATE SKIP LOCKED), \
          c AS (UPDATE tasks SET status = $2, claim = claim + 1, attempt = attempt + 1, revision = revision + 1, \
              started_at = COALESCE(started_at, $3), worker = $4, lease_until = {now} + $5 \
              WHERE seq = ANY(ARRAY(SELECT seq FROM chosen)) RETURNING *) \

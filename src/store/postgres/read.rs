@@ -6,9 +6,14 @@ use sqlx::{PgConnection, Row};
 
 use super::clock::now;
 use super::sql;
-use crate::domain::{Status, Task, TaskId, Timestamp, WorkerId};
-use crate::store::row::{Columns, SELECT_LINE, SELECT_TASK, TaskRow, count, line, parse_id, signed, unsigned};
+use crate::domain::{Task, TaskId, Timestamp, WorkerId};
+use crate::store::row::{Columns, SELECT_LINE, SELECT_TASK, TaskRow, columns, count, line, parse_id, signed, unsigned};
 use crate::store::{Cursor, Fence, ListQuery, Listed, MAX_PAGE, Stats, StoreError, StoredLine, WorkerStats};
+
+/// Tasks on a page, to be followed by WHERE. What was posted is looked up for each of them: joined, it may be read from one end
+/// on until it meets the page.
+const SELECT_LISTED: &str =
+    concat!("SELECT ", columns!("t."), ", (SELECT body FROM posted p WHERE p.seq = t.seq) FROM tasks t ");
 
 /// The task's row, by its name.
 pub(super) async fn by_id(db: &mut PgConnection, id: &TaskId) -> Result<Option<TaskRow>, StoreError> {
@@ -21,13 +26,20 @@ pub(super) async fn task(db: &mut PgConnection, id: TaskId) -> Result<Option<Tas
 }
 
 pub(super) async fn list(db: &mut PgConnection, query: ListQuery) -> Result<Listed, StoreError> {
-    let by_status = if query.status.is_some() { "AND status = $3" } else { "AND $3 IS NULL" };
+    // Of one status as a range of the index that is in this order. If it were a condition of its own, the planner might go
+    // through all tasks from the newest on until it has found enough of that status: through all of them, if there are few.
+    let chosen = if query.status.is_some() {
+        "(status, seq) < ($3, $1) AND status >= $3 ORDER BY status DESC, seq DESC"
+    } else {
+        "seq < $1 ORDER BY seq DESC"
+    };
     let before = query.before.map_or(i64::MAX, |cursor| cursor.0);
     // One more than asked for tells whether there is a next page.
-    let rows = sql!("{SELECT_TASK} WHERE seq < $1 {by_status} ORDER BY seq DESC LIMIT $2")
-        .bind(before)
-        .bind(i64::from(query.limit) + 1)
-        .bind(query.status.map(Status::as_str));
+    let rows = sql!("{SELECT_LISTED} WHERE {chosen} LIMIT $2").bind(before).bind(i64::from(query.limit) + 1);
+    let rows = match query.status {
+        Some(status) => rows.bind(status.as_str()),
+        None => rows,
+    };
     let mut rows = rows.fetch(db);
     let (mut tasks, mut last, mut bytes) = (Vec::new(), None, 0);
     while let Some(row) = rows.try_next().await? {
@@ -120,14 +132,18 @@ pub(super) async fn queued(db: &mut PgConnection) -> Result<u32, StoreError> {
 }
 
 pub(super) async fn stats(db: &mut PgConnection, lease: i64) -> Result<Stats, StoreError> {
-    // Each from an index that has only these, or that begins with these.
+    // Each from an index that has only these, or that begins with these; the oldest as in a list, so that what has ended
+    // before it is not gone through.
     let tasks = "SELECT (SELECT COUNT(*) FROM tasks WHERE status = 'queued'), \
                  (SELECT COUNT(*) FROM tasks WHERE status = 'running'), \
-                 (SELECT created_at FROM tasks WHERE status = 'queued' ORDER BY seq LIMIT 1)";
+                 (SELECT created_at FROM tasks WHERE (status, seq) > ('queued', 0) AND status <= 'queued' \
+                     ORDER BY status, seq LIMIT 1)";
     let tasks = sqlx::query(tasks).fetch_one(&mut *db).await?;
+    // What runs is gone through once, and not once for each worker.
     let workers = concat!(
-        "SELECT id, capacity, started_at, seen_at, \
-         (SELECT COUNT(*) FROM tasks WHERE status = 'running' AND worker = workers.id) FROM workers WHERE seen_at >= ",
+        "SELECT id, capacity, started_at, seen_at, COALESCE(running, 0) FROM workers LEFT JOIN ( \
+             SELECT worker, COUNT(*) AS running FROM tasks WHERE status = 'running' GROUP BY worker) of ON of.worker = id \
+         WHERE seen_at >= ",
         now!(),
         " - $1 ORDER BY id"
     );
