@@ -97,14 +97,12 @@ pub(super) async fn record(
         .fetch_optional(&mut *db)
         .await?;
     let row = match row {
-        Some(row) => TaskRow::read(&row)?,
-        None => {
-            let Some(row) = done_before(db, &fence, &step, text).await? else {
-                held.gone(&fence);
-                return Err(StoreError::Lost(fence.id));
-            };
-            row
-        }
+        Some(row) => Some(TaskRow::read(&row)?),
+        None => done_before(db, &fence, &step, text).await?,
+    };
+    let Some(row) = row else {
+        held.gone(&fence);
+        return Err(StoreError::Lost(fence.id));
     };
     let recorded = recorded(&row)?;
     if recorded.ended.is_some() {
