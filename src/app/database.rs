@@ -26,7 +26,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, StartError> {
         Database::Sqlite(_) if config.role == Role::Api => Err(StartError::Role("api")),
         Database::Sqlite(_) if config.role == Role::Worker => Err(StartError::Role("worker")),
         Database::Sqlite(file) => {
-            let lock = lock(&config.output_dir, &canonical(&file).into_os_string().into_vec())?;
+            let lock = lock(&config.output_dir, &canonical(&file).into_os_string().into_vec(), Sharing::SameDatabase)?;
             let store = SqliteStore::open(&file, config.lease).await.map_err(|source| match source {
                 StoreError::Held => StartError::InUse(file),
                 source => StartError::Store { database: file.display().to_string(), source },
@@ -38,7 +38,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, StartError> {
             let failed = |database: &str, source| StartError::Store { database: database.to_owned(), source };
             let settings = settings.map_err(|source| failed("postgres", source))?;
             let name = settings.to_string();
-            let lock = lock(&config.output_dir, name.as_bytes())?;
+            let lock = lock(&config.output_dir, name.as_bytes(), Sharing::Nobody)?;
             let store = PostgresStore::open(settings).await.map_err(|source| failed(&name, source))?;
             let clock = store.clock();
             Ok(Opened { store: Arc::new(store), clock: Arc::new(clock), lock })
@@ -47,7 +47,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, StartError> {
 }
 
 /// A name for this life of this process, that people find the machine by.
-#[expect(clippy::disallowed_methods, reason = "one of the two places that make ids")]
+#[expect(clippy::disallowed_methods, reason = "here and in new_task_id ids are made")]
 pub(super) fn new_worker_id() -> WorkerId {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let (_, random) = uuid::Uuid::now_v7().as_u64_pair();
@@ -55,9 +55,17 @@ pub(super) fn new_worker_id() -> WorkerId {
     WorkerId::from(format!("{host}-{:010x}", random & 0xff_ffff_ffff).as_str())
 }
 
-/// The directory, which no service with another database may use. With the same one it may, and the database's leases
-/// decide.
-fn lock(dir: &Path, name: &[u8]) -> Result<File, StartError> {
+/// With whom a process shares its directory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sharing {
+    /// With whoever has the same database: its lease decides who works.
+    SameDatabase,
+    /// The files of many workers are each one's own.
+    Nobody,
+}
+
+/// The directory, which no service with another database may use.
+fn lock(dir: &Path, name: &[u8], sharing: Sharing) -> Result<File, StartError> {
     let path = dir.join(".lock");
     let failed = |source| StartError::OutputDir { path: path.clone(), source };
     std::fs::create_dir_all(dir).map_err(|source| StartError::OutputDir { path: dir.to_owned(), source })?;
@@ -65,8 +73,12 @@ fn lock(dir: &Path, name: &[u8]) -> Result<File, StartError> {
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => lock.set_len(0).and_then(|()| lock.write_all(name)).map_err(failed)?,
+        Err(TryLockError::WouldBlock) if sharing == Sharing::Nobody => return Err(StartError::InUse(path)),
         Err(TryLockError::WouldBlock) => {}
         Err(TryLockError::Error(source)) => return Err(failed(source)),
+    }
+    if sharing == Sharing::Nobody {
+        return Ok(lock);
     }
     lock.lock_shared().map_err(failed)?;
     // Only now it is certain whose it is: between the two locks another one may have come.

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::logging::{self, To};
 use super::{Exit, print_line, progress, read_input, signals};
 use crate::app::{self, App};
-use crate::config::{Config, Role};
-use crate::domain::{Clock, Json, Outcome, SpecLimits, SystemClock, Task, TaskId, TaskSpec, printable};
+use crate::config::{Config, Database, Role};
+use crate::domain::{Json, Outcome, SpecLimits, Task, TaskId, TaskSpec, printable};
 use crate::http::TaskView;
 use crate::store::{NewTask, Submitted};
 
@@ -72,13 +72,19 @@ pub(super) async fn run(mut config: Config, options: Options) -> anyhow::Result<
             return Ok(Exit::Usage);
         }
     };
+    if let Database::Postgres(_) = config.database() {
+        eprintln!(
+            "codex-agent: DATABASE_URL: `run` needs an SQLite file: any worker on PostgreSQL might take the task; post it to a service"
+        );
+        return Ok(Exit::Usage);
+    }
     let named = spec.id.is_some();
     let id = spec.id.clone().unwrap_or_else(app::new_task_id);
     // Whatever the services beside it do.
     config.role = Role::All;
     let app = app::build(&config, Some(id.clone())).await?;
     let _logging = logging::start(&config, To::Stderr, true, if options.quiet { "error" } else { "warn" })?;
-    let new = NewTask { id: id.clone(), idempotency_key: None, spec, now: SystemClock.now(), max_queued: u32::MAX };
+    let new = NewTask { id: id.clone(), idempotency_key: None, spec, now: app.api.clock.now(), max_queued: u32::MAX };
     match app.store.submit(new).await? {
         Submitted::Created(_) => {}
         Submitted::Known(task) if task.has_ended() => {
@@ -105,7 +111,7 @@ pub(super) async fn run(mut config: Config, options: Options) -> anyhow::Result<
                     None
                 } else {
                     // Nobody could name it to go on with it.
-                    if let Err(error) = app.store.request_cancel(&id, SystemClock.now()).await {
+                    if let Err(error) = app.store.request_cancel(&id, app.api.clock.now()).await {
                         Some(Err(error.into()))
                     } else {
                         tokio::select! {

@@ -208,7 +208,7 @@ pub struct Config {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true, value_name = "URL", value_parser = database)]
     pub database_url: Option<Database>,
 
-    /// How many connections to PostgreSQL this process has at most, besides one that listens
+    /// How many connections to PostgreSQL this process has at most, besides one that listens and one that renews leases
     #[arg(long, env = "DATABASE_CONNECTIONS", default_value_t = 8, global = true, value_name = "N", value_parser = count)]
     pub database_connections: u32,
 

@@ -1,6 +1,7 @@
 //! `GET /healthz` and `GET /readyz`: alive, and fit to take work.
 
 use std::path::Path;
+use std::time::Duration;
 
 use axum::Json as JsonBody;
 use axum::extract::State;
@@ -14,6 +15,9 @@ use crate::sandbox;
 
 /// Below this much free space no task is taken, in bytes; on a small file system a twentieth of it.
 const LEAST_FREE: u64 = 64 * 1024 * 1024;
+
+/// How long the database is waited for: whoever probes does so for five seconds, and wants to hear the reason.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Whether the service is fit to take work.
 #[derive(Serialize, ToSchema)]
@@ -47,8 +51,10 @@ pub(super) async fn readyz(State(api): State<Api>) -> Response {
     if api.drain.is_cancelled() {
         reasons.push("the service is stopping".to_owned());
     }
-    if let Err(error) = api.store.ping().await {
-        reasons.push(format!("the database does not answer: {error}"));
+    match tokio::time::timeout(PATIENCE, api.store.ping()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => reasons.push(format!("the database does not answer: {error}")),
+        Err(_) => reasons.push(format!("the database does not answer within {} s", PATIENCE.as_secs())),
     }
     reasons.extend(disk_full(&api.output_dir));
     reasons.extend(api.recorder.unfit());

@@ -113,6 +113,7 @@ impl Runner {
             signals.cancel.cancel();
         }
         if task.iteration > 0 {
+            self.distrust_file(&task.id).await;
             self.refresh_of(task).await;
         } else {
             self.recorder.begin(&task.id).await;
@@ -185,7 +186,7 @@ impl Run<'_> {
 
     async fn hand_back(&self) -> Result<(), RunError> {
         tracing::info!(task = %self.task.id, "handed back");
-        self.runner.hand_back(self.fence).await
+        self.runner.hand_back(self.fence, &self.signals.halt).await
     }
 
     /// `None`: the worker stops, and the question will be asked again with the same key.

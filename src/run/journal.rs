@@ -79,13 +79,24 @@ impl Runner {
     /// Brings both files of a task to what the store says of it. Only for whoever holds the task, or when nobody does.
     pub(crate) async fn refresh(&self, id: &TaskId) {
         let refreshed = match self.store.task(id).await {
-            Ok(Some(task)) => return self.refresh_of(&task).await,
+            Ok(Some(task)) => {
+                self.distrust_file(id).await;
+                return self.refresh_of(&task).await;
+            }
             // It has been deleted, perhaps just now.
             Ok(None) => self.recorder.remove(id, None).await.map_err(RunError::from),
             Err(error) => Err(error.into()),
         };
         if let Err(error) = refreshed {
             tracing::warn!(task = %id, error = &error as &dyn std::error::Error, "the record's files are behind the store");
+        }
+    }
+
+    /// Where others run tasks, too, what lies here under a task's name may be of an earlier task of that name, which was
+    /// deleted elsewhere: it is written anew.
+    pub(super) async fn distrust_file(&self, id: &TaskId) {
+        if self.store.is_shared() {
+            self.recorder.begin(id).await;
         }
     }
 
@@ -113,19 +124,25 @@ impl Runner {
         until_available(&fence.id, "a call", halt, || self.store.hold(fence)).await
     }
 
-    /// Puts the task back in the queue. If the database does not take it, whoever looks for lost tasks will.
-    pub(super) async fn hand_back(&self, fence: &Fence) -> Result<(), RunError> {
+    /// Puts the task back in the queue. If the database does not take it in time, whoever looks for lost tasks will.
+    pub(super) async fn hand_back(&self, fence: &Fence, halt: &CancellationToken) -> Result<(), RunError> {
         kill_point("handing-back");
-        match self.store.hand_back(fence.clone()).await {
-            Err(error) if error.is_temporary() => {
+        let mut tries = 0;
+        let handed = until_available(&fence.id, "a task that is handed back", halt, || {
+            tries += 1;
+            self.store.hand_back(fence.clone())
+        });
+        match handed.await {
+            Err(RunError::Store(error)) if error.is_temporary() => {
                 tracing::warn!(task = %fence.id, error = &error as &dyn std::error::Error, "left for others to find");
-                Ok(())
+                return Ok(());
             }
-            done => {
-                kill_point("handed-back");
-                Ok(done?)
-            }
+            // Only the answer was lost the first time, perhaps; in any case it is nobody's here any more.
+            Err(RunError::Store(StoreError::Lost(_))) if tries > 1 => {}
+            handed => handed?,
         }
+        kill_point("handed-back");
+        Ok(())
     }
 
     /// The task's iterations, for a brain that has lost them.

@@ -33,19 +33,23 @@ impl Scheduler {
                 _ = pause.tick() => {}
             }
             // A beat that hangs must hold up neither the end nor the next one, which goes another way.
-            tokio::select! {
-                () = rested.cancelled() => break,
-                beaten = tokio::time::timeout(between.max(PATIENCE), self.beat()) => match beaten {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => {
-                        tracing::error!(error = &error as &dyn std::error::Error, "the hold on what runs could not be renewed");
-                    }
-                    Err(_) => tracing::error!("the hold on what runs could not be renewed: the database does not answer"),
+            match tokio::time::timeout(between.max(PATIENCE), self.beat()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the hold on what runs could not be renewed"
+                    );
                 }
+                Err(_) => tracing::error!("the hold on what runs could not be renewed: the database does not answer"),
             }
         }
-        if let Err(error) = self.store.retire(&self.worker).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the worker could not say that it stops");
+        match tokio::time::timeout(PATIENCE, self.store.retire(&self.worker)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the worker could not say that it stops");
+            }
+            Err(_) => tracing::warn!("the worker could not say that it stops: the database does not answer"),
         }
     }
 

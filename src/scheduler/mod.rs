@@ -4,7 +4,7 @@
 //!   bells (queued, cancel) ─┐
 //!   a slot is free ─────────┼─► look: claim as many as there is room for ─► run, spawned on the tracker
 //!   about once a second ────┘         stop those that are to be cancelled; take up what dead workers left
-//!   heart (its own file) ───► each third of a lease: I live, and hold these ─► those that are held no more let go
+//!   heart (its own file) ───► some times in a lease: I live, and hold these ─► those that are held no more let go
 //!   drain ──► claim no more, wait for what runs          halt ──► what runs lets go at once
 //! ```
 //!
@@ -34,6 +34,9 @@ use crate::store::{Claim, Claimed, Fence, Recovered, Step, Store, StoreError, Wh
 /// How often it looks without having been rung, in milliseconds: a missed ring costs this much. Never the same twice, so that
 /// many workers do not all look at the same moment.
 const POLL: RangeInclusive<u64> = 750..=1250;
+
+/// How long after SIGTERM a question to the database is still waited for: whoever stops has more to do in its time.
+const LAST: Duration = Duration::from_secs(2);
 
 /// Tasks in one claim: enough that a claim's commit is shared, few enough that the first need not wait for the last.
 const BATCH: u32 = 64;
@@ -124,8 +127,17 @@ impl Scheduler {
         kill_point("recovered");
         let rested = CancellationToken::new();
         let beating = self.beat_until(&rested);
+        let looking = async { tokio::join!(self.work(), self.look_after()) };
+        let drained = async {
+            self.drain.cancelled().await;
+            tokio::time::sleep(LAST).await;
+        };
         let working = async {
-            self.work().await;
+            tokio::select! {
+                _ = looking => {}
+                // What still asks the database is left; whatever it claims is found when its lease is over.
+                () = drained => tracing::warn!("the database does not answer: what is asked of it is left"),
+            }
             self.tracker.close();
             self.tracker.wait().await;
             rested.cancel();
@@ -134,6 +146,7 @@ impl Scheduler {
         Ok(())
     }
 
+    /// Claims and cancels until drained.
     async fn work(self: &Arc<Self>) {
         let mut look = Instant::now();
         while !self.drain.is_cancelled() {
@@ -145,11 +158,7 @@ impl Scheduler {
                 () = self.store.changes().cancel_requested() => self.cancel_requested().await,
                 () = tokio::time::sleep_until(look) => {
                     self.cancel_requested().await;
-                    if let Err(error) = self.recover().await {
-                        tracing::error!(error = &error as &dyn std::error::Error, "lost tasks cannot be looked for");
-                    }
-                    self.keep_house().await;
-                    look = Instant::now() + Duration::from_millis(fastrand::u64(POLL));
+                    look = next_look();
                 }
                 () = self.freed.notified() => {}
                 () = self.store.changes().queued() => {}
@@ -157,13 +166,29 @@ impl Scheduler {
         }
     }
 
+    /// Takes up what dead workers left and keeps house, beside the work: both may take a while.
+    async fn look_after(&self) {
+        let mut look = Instant::now();
+        loop {
+            tokio::select! {
+                () = self.drain.cancelled() => return,
+                () = tokio::time::sleep_until(look) => {}
+            }
+            if let Err(error) = self.recover().await {
+                tracing::error!(error = &error as &dyn std::error::Error, "lost tasks cannot be looked for");
+            }
+            self.keep_house().await;
+            look = next_look();
+        }
+    }
+
     async fn recover(&self) -> Result<(), StoreError> {
-        let Recovered { requeued, given_up } =
+        let Recovered { requeued, given_up, cancelled } =
             self.store.recover(&self.worker, self.lost_limit, self.clock.now()).await?;
         self.metrics.requeued(requeued);
         self.metrics.given_up(given_up);
-        if requeued + given_up > 0 {
-            tracing::info!(requeued, given_up, "a worker that is gone left tasks unfinished");
+        if requeued + given_up + cancelled > 0 {
+            tracing::info!(requeued, given_up, cancelled, "a worker that is gone left tasks unfinished");
         }
         Ok(())
     }
@@ -286,4 +311,8 @@ impl Scheduler {
         // A panic cannot leave the map half changed.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn next_look() -> Instant {
+    Instant::now() + Duration::from_millis(fastrand::u64(POLL))
 }

@@ -351,8 +351,10 @@ pub struct WorkerStats {
 pub struct Recovered {
     /// Tasks that are in the queue again.
     pub requeued: u64,
-    /// Tasks that have been ended, because worker after worker died over them.
+    /// Tasks that have failed, because worker after worker died over them.
     pub given_up: u64,
+    /// The same where somebody had asked for the task to stop: they are cancelled.
+    pub cancelled: u64,
 }
 
 /// What became of a wish to cancel.

@@ -56,7 +56,7 @@ async fn a_worker_that_lost_its_claim_changes_nothing(world: &World) {
     let store = &world.store;
     submit(store, "t").await;
     let first = claim(store, 1).await.remove(0);
-    assert_eq!(world.recover(5).await, Recovered { requeued: 1, given_up: 0 });
+    assert_eq!(world.recover(5).await, Recovered { requeued: 1, ..Recovered::default() });
     let second = claim(store, 1).await.remove(0);
     assert!(second.fence.claim > first.fence.claim);
     assert_eq!(second.task.attempt, 2);
@@ -99,7 +99,7 @@ async fn a_task_over_which_worker_after_worker_dies_is_given_up(world: &World) {
     for losses in 1..=5 {
         assert_eq!(claim(store, 1).await.len(), 1);
         let expected = if losses < 5 { (1, 0) } else { (0, 1) };
-        let Recovered { requeued, given_up } = world.recover(5).await;
+        let Recovered { requeued, given_up, .. } = world.recover(5).await;
         assert_eq!((requeued, given_up), expected);
     }
     let task = store.task(&id("stuck")).await.unwrap().unwrap();
@@ -124,6 +124,6 @@ async fn what_was_to_be_cancelled_and_is_given_up_is_cancelled(world: &World) {
     submit(store, "t").await;
     claim(store, 1).await;
     store.request_cancel(&id("t"), at(5)).await.unwrap();
-    assert_eq!(world.recover(1).await, Recovered { requeued: 0, given_up: 1 });
+    assert_eq!(world.recover(1).await, Recovered { cancelled: 1, ..Recovered::default() });
     assert_eq!(store.task(&id("t")).await.unwrap().unwrap().state.status(), Status::Cancelled);
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codex_agent::domain::{Clock, Status, Timestamp};
-use codex_agent::store::{Heartbeat, PostgresStore, Recovered, Store, StoreError};
+use codex_agent::store::{Heartbeat, PostgresSettings, PostgresStore, Recovered, Store, StoreError};
 
 use crate::common::eventually;
 use crate::postgres::{Database, Postgres};
-use crate::world::{World, at, claim, end, id, settings, step, submit};
+use crate::world::{LEASE, World, at, claim, end, id, settings, step, submit};
 
 /// A worker on the database.
 async fn worker(database: &Database) -> Arc<dyn Store> {
@@ -67,11 +67,44 @@ async fn a_lease_is_renewed_by_each_step_and_by_each_beat_and_the_servers_clock_
     assert!(left().await < 0);
     // Another one is not, and is told.
     let other = worker(&database).await;
-    assert_eq!(other.recover(&"v".into(), 5, at(9)).await.unwrap(), Recovered { requeued: 1, given_up: 0 });
+    assert_eq!(other.recover(&"v".into(), 5, at(9)).await.unwrap().requeued, 1);
     assert!(matches!(other.hold(&fence).await, Err(StoreError::Lost(_))));
     let lost = store.beat(beat("w", vec![fence.clone()])).await.unwrap();
     assert_eq!(lost, std::slice::from_ref(&fence));
     assert!(matches!(store.hold(&fence).await, Err(StoreError::Lost(_))));
+}
+
+#[tokio::test]
+async fn a_claim_whose_answer_was_lost_goes_back_and_nobody_has_died_over_it() {
+    let Some(database) = Postgres::database().await else { return };
+    let store = worker(&database).await;
+    for name in ["lost", "known"] {
+        submit(&store, name).await;
+    }
+    let known: Vec<_> = claim(&store, 2)
+        .await
+        .into_iter()
+        .map(|claimed| claimed.fence)
+        .filter(|fence| fence.id == id("known"))
+        .collect();
+    // The answer may be on its way.
+    assert!(store.beat(beat("w", known.clone())).await.unwrap().is_empty());
+    assert_eq!(database.psql("SELECT count(*) FROM tasks WHERE status = 'running'").await, "2");
+    database.psql("UPDATE tasks SET lease_until = lease_until - 310000").await;
+    assert!(store.beat(beat("w", known)).await.unwrap().is_empty());
+    let left = "SELECT id, status, attempt, losses, claim FROM tasks ORDER BY id";
+    assert_eq!(database.psql(left).await, "known|running|1|0|1\nlost|queued|0|0|1");
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_hold_every_character_is_refused() {
+    let Some(database) = Postgres::database().await else { return };
+    database.psql("CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'").await;
+    let url = database.url().replace(&database.name, "latin");
+    let latin = PostgresSettings::new(&url, 1, LEASE).unwrap();
+    let Err(StoreError::Open(cause)) = PostgresStore::open(latin).await else { panic!("it was opened") };
+    assert_eq!(cause.to_string(), "its encoding is LATIN1, and has to be UTF8");
+    database.psql("DROP DATABASE latin").await;
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ use utoipa::IntoParams;
 use super::follow::Follower;
 use super::range::{self, Asked};
 use super::{TaskPath, named};
-use crate::domain::{Task, TaskId};
+use crate::domain::{Task, TaskId, Timestamp};
 use crate::http::Api;
 use crate::http::params::Params;
 use crate::http::problem::{Problem, Refusals};
@@ -35,8 +35,8 @@ use crate::store::{Store, StoreError};
 /// Bytes read from the file at a time: fewer, and the hop to the file thread costs more than the copy.
 const CHUNK: usize = 256 * 1024;
 
-/// Lines read from the store at a time, where it is read from: each may be as long as a payload and a reply.
-const LINES: u32 = 16;
+/// The most lines read from the store at a time, where it is read from.
+const LINES: u64 = 64;
 
 /// The largest iteration that can be asked for: the document gives the number as an int32, and no task comes near it.
 const MAX_AFTER: u32 = i32::MAX.cast_unsigned();
@@ -109,7 +109,7 @@ pub(in crate::http) async fn log(
             return Err(problem.with(CONTENT_RANGE, range));
         }
     };
-    let file = open(&api, &id, task.log_bytes, start + first, count).await?;
+    let file = open(&api, &task, start + first, count).await?;
     let body = if gzip {
         answer = answer.header(CONTENT_ENCODING, "gzip");
         Body::from_stream(ReaderStream::with_capacity(GzipEncoder::new(BufReader::with_capacity(CHUNK, file)), CHUNK))
@@ -120,22 +120,23 @@ pub(in crate::http) async fn log(
     answer.body(body).map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 
-/// The record from `offset`, no more than `count` bytes of the `end` that there are.
-async fn open(api: &Api, id: &TaskId, end: u64, offset: u64, count: u64) -> Result<Record, Problem> {
+/// The record from `offset`, no more than `count` bytes.
+async fn open(api: &Api, task: &Task, offset: u64, count: u64) -> Result<Record, Problem> {
     if count == 0 {
         // Nothing is on record yet, perhaps, and there may be no file.
         return Ok(Box::pin(tokio::io::empty()));
     }
     if api.store.is_shared() {
-        let lines = StoredLines { store: Arc::clone(&api.store), id: id.clone(), at: offset, left: count };
+        let (store, id, life) = (Arc::clone(&api.store), task.id.clone(), task.created_at);
+        let lines = StoredLines { store, id, life, at: offset, left: count, length: u64::MAX };
         let lines = futures_util::stream::try_unfold(lines, async |mut lines| {
             Ok::<_, io::Error>(lines.next().await?.map(|bytes| (bytes, lines)))
         });
         return Ok(Box::pin(StreamReader::new(Box::pin(lines))));
     }
     let read = async {
-        api.recorder.catch_up(id, end).await?;
-        let path = api.recorder.path(id);
+        api.recorder.catch_up(&task.id, task.log_bytes).await?;
+        let path = api.recorder.path(&task.id);
         let opened = async {
             let mut file = tokio::fs::File::open(&path).await?;
             file.set_max_buf_size(CHUNK);
@@ -155,8 +156,12 @@ type Record = Pin<Box<dyn AsyncRead + Send>>;
 struct StoredLines {
     store: Arc<dyn Store>,
     id: TaskId,
+    /// When the task was accepted.
+    life: Timestamp,
     at: u64,
     left: u64,
+    /// How long the last lines were, each; at first more than can be.
+    length: u64,
 }
 
 impl StoredLines {
@@ -164,13 +169,19 @@ impl StoredLines {
         if self.left == 0 {
             return Ok(None);
         }
-        let lines = self.store.lines(&self.id, self.at, LINES).await.map_err(io::Error::other)?;
-        let (Some(first), Some(last)) = (lines.first(), lines.last()) else {
-            // It was longer a moment ago: it has been deleted.
+        // About as much as from a file; the first line tells how long they are. One may be as long as a payload and a reply.
+        let count = u32::try_from((CHUNK as u64 / self.length.max(1)).clamp(1, LINES)).unwrap_or(1);
+        let lines = self.store.lines(&self.id, self.at, count).await.map_err(io::Error::other)?;
+        // Afterwards: they are this task's, if it is still there, and not another's that has got its name.
+        let task = self.store.task(&self.id).await.map_err(io::Error::other)?;
+        let (Some(first), Some(last), true) =
+            (lines.first(), lines.last(), task.is_some_and(|task| task.created_at == self.life))
+        else {
             return Err(io::ErrorKind::UnexpectedEof.into());
         };
         let start = first.end - first.line.len() as u64;
         let (known, end) = (usize::try_from(self.at - start), last.end);
+        self.length = (end - start) / lines.len() as u64;
         let mut bytes = lines.into_iter().map(|line| line.line).collect::<String>().into_bytes();
         bytes.drain(..known.unwrap_or(usize::MAX).min(bytes.len()));
         bytes.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
@@ -211,9 +222,8 @@ impl Lines {
             }
             if let Some(sent) = self.sent.filter(|sent| *sent < task.log_bytes) {
                 let count = (task.log_bytes - sent).min(CHUNK as u64);
-                let mut file = open(api, id, task.log_bytes, sent, count)
-                    .await
-                    .map_err(|_| io::Error::other("the record cannot be read"))?;
+                let mut file =
+                    open(api, task, sent, count).await.map_err(|_| io::Error::other("the record cannot be read"))?;
                 let mut bytes = Vec::new();
                 file.read_to_end(&mut bytes).await?;
                 if bytes.is_empty() {

@@ -42,6 +42,9 @@ const CHECK: Duration = Duration::from_secs(10);
 /// How long a connection that listens may take to be made, and to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long it may take to tell others of the last things that were done here.
+const LAST: Duration = Duration::from_secs(1);
+
 /// The pause before it is made again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -96,7 +99,9 @@ impl Bells {
             _ = all => {}
         }
         // What was wished last: a worker that goes hands back its tasks, and others are to take them at once.
-        self.tell_now().await;
+        if tokio::time::timeout(LAST, self.tell_now()).await.is_err() {
+            tracing::debug!("other workers could not be told: they find it by looking");
+        }
     }
 
     async fn listen(&self, settings: &PostgresSettings) {

@@ -11,7 +11,7 @@ use sqlx::postgres::PgRow;
 use super::clock::now;
 use super::held::Held;
 use super::sql;
-use crate::domain::{ErrorCode, Intent, Json, Outcome, Status, TaskEvent, TaskState, Timestamp, WorkerId};
+use crate::domain::{ErrorCode, Intent, Json, Outcome, TaskEvent, TaskState, Timestamp, WorkerId};
 use crate::store::row::{Columns, TaskRow, columns, line, unsigned};
 use crate::store::{Claim, Claimed, Fence, Heartbeat, Pending, Recovered, StoreError, Which};
 
@@ -154,7 +154,8 @@ pub(super) async fn beat(
 ) -> Result<Vec<Fence>, StoreError> {
     let since = Instant::now();
     let (seqs, claims): (Vec<i64>, Vec<i64>) = beat.held.iter().map(|fence| (fence.seq, fence.claim)).unzip();
-    // One that is just being written to is not waited for with others locked: the rows are locked in one order.
+    // What it holds is locked in one order. What is its own and it does not know of (the answer to a claim was lost) goes back
+    // to the queue, and nobody has died over it: by then an answer does not come any more.
     let renew = concat!(
         "WITH me AS (INSERT INTO workers (id, capacity, started_at, seen_at) VALUES ($1, $2, $3, ",
         now!(),
@@ -166,9 +167,16 @@ pub(super) async fn beat(
              ON t.seq = h.seq AND t.claim = h.claim WHERE t.status = 'running' ORDER BY t.seq FOR UPDATE OF t), \
          renewed AS (UPDATE tasks SET lease_until = ",
         now!(),
-        " + $4 WHERE seq = ANY(ARRAY(SELECT seq FROM mine)) RETURNING seq) \
+        " + $4 WHERE seq = ANY(ARRAY(SELECT seq FROM mine)) RETURNING seq), \
+         unknown AS MATERIALIZED (SELECT seq FROM tasks WHERE status = 'running' AND worker = $1 AND seq <> ALL($5) \
+             AND lease_until < ",
+        now!(),
+        " + $4 / 2 ORDER BY seq LIMIT $8 FOR UPDATE SKIP LOCKED), \
+         back AS (UPDATE tasks SET status = $9, attempt = attempt - 1, revision = revision + 1, worker = NULL, lease_until = NULL \
+             WHERE seq = ANY(ARRAY(SELECT seq FROM unknown))) \
          SELECT seq FROM renewed"
     );
+    let queued = TaskState::Running.on(TaskEvent::HandedBack)?;
     let rows = sqlx::query(renew)
         .bind(beat.worker.as_str())
         .bind(i64::from(beat.capacity))
@@ -177,6 +185,8 @@ pub(super) async fn beat(
         .bind(seqs)
         .bind(claims)
         .bind(FORGOTTEN)
+        .bind(LOST)
+        .bind(queued.status().as_str())
         .fetch_all(db)
         .await?;
     let renewed = rows.iter().map(|row| row.number(0)).collect::<Result<std::collections::HashSet<_>, _>>()?;
@@ -184,9 +194,8 @@ pub(super) async fn beat(
     let mut lost = Vec::new();
     for fence in beat.held {
         if renewed.contains(&fence.seq) {
-            held.renewed(&fence, since);
-        } else {
-            held.gone(&fence);
+            held.renewed_again(&fence, since);
+        } else if held.gone(&fence) {
             lost.push(fence);
         }
     }
@@ -237,8 +246,7 @@ pub(super) async fn recover(
         .bind(message)
         .fetch_all(db)
         .await?;
-    let queued = Status::Queued.as_str();
     let states = rows.iter().map(|row| row.text(0)).collect::<Result<Vec<_>, _>>()?;
-    let requeued = states.iter().filter(|status| *status == queued).count() as u64;
-    Ok(Recovered { requeued, given_up: states.len() as u64 - requeued })
+    let count = |state: &TaskState| states.iter().filter(|status| *status == state.status().as_str()).count() as u64;
+    Ok(Recovered { requeued: count(&back), given_up: count(&failed), cancelled: count(&cancelled) })
 }

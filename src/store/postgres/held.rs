@@ -34,12 +34,23 @@ impl Held {
         self.known().tasks.insert(fence.seq, (fence.claim, since));
     }
 
-    /// The task has ended, or is held no more.
-    pub(super) fn gone(&self, fence: &Fence) {
+    /// The same of one that is known to be held. One that has ended meanwhile is not taken in again.
+    pub(super) fn renewed_again(&self, fence: &Fence, since: Instant) {
+        if let Some((claim, renewed)) = self.known().tasks.get_mut(&fence.seq)
+            && *claim == fence.claim
+        {
+            *renewed = since.max(*renewed);
+        }
+    }
+
+    /// The task has ended, or is held no more; whether it was known to be held.
+    pub(super) fn gone(&self, fence: &Fence) -> bool {
         let mut known = self.known();
-        if known.tasks.get(&fence.seq).is_some_and(|(claim, _)| *claim == fence.claim) {
+        let held = known.tasks.get(&fence.seq).is_some_and(|(claim, _)| *claim == fence.claim);
+        if held {
             known.tasks.remove(&fence.seq);
         }
+        held
     }
 
     /// Whether nobody else can have got the task yet.

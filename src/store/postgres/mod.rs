@@ -57,6 +57,7 @@ use sql;
 /// The implementation on PostgreSQL.
 pub struct PostgresStore {
     pool: Pool,
+    beats: Pool,
     changes: Changes,
     wishes: Wishes,
     clock: DatabaseClock,
@@ -77,10 +78,11 @@ impl PostgresStore {
         let mut migrator = sqlx::migrate!("migrations/postgres");
         // A later version has been here: its tables have more than this one knows, and nothing less.
         migrator.set_ignore_missing(true);
+        read::refuse_encoding(&mut migrating).await?;
         migrator.run(&mut migrating).await.map_err(StoreError::Migrate)?;
         migrating.close().await.map_err(opening)?;
 
-        let pool = Pool::open(&settings).await?;
+        let (pool, beats) = (Pool::for_all(&settings), Pool::for_beats(&settings));
         let clock = DatabaseClock::default();
         learn_time(&pool, &clock).await?;
         let (changes, wishes, stop) = (Changes::default(), Wishes::default(), CancellationToken::new());
@@ -97,7 +99,7 @@ impl PostgresStore {
         tracker.spawn(bells.ring(settings));
         tracker.close();
         let (queue, removed) = (Queue::default(), Arc::default());
-        Ok(Self { pool, changes, wishes, clock, held, queue, removed, lease, grace, tracker, stop })
+        Ok(Self { pool, beats, changes, wishes, clock, held, queue, removed, lease, grace, tracker, stop })
     }
 
     /// The server's time.
@@ -198,7 +200,7 @@ impl Store for PostgresStore {
 
     async fn beat(&self, beat: Heartbeat) -> Result<Vec<Fence>, StoreError> {
         let (held, lease) = (Arc::clone(&self.held), self.lease);
-        self.ask(move |db| Box::pin(async move { claim::beat(db, beat, lease, &held).await })).await
+        self.beats.ask(move |db| Box::pin(async move { claim::beat(db, beat, lease, &held).await })).await
     }
 
     async fn retire(&self, worker: &WorkerId) -> Result<(), StoreError> {
@@ -231,7 +233,8 @@ impl Store for PostgresStore {
 
     async fn delete(&self, id: &TaskId) -> Result<DeleteAnswer, StoreError> {
         let deleted = id.clone();
-        let answer = self.ask(|db| Box::pin(submit::delete(db, deleted))).await?;
+        // With all the lines of its record.
+        let answer = self.pool.ask_long(|db| Box::pin(submit::delete(db, deleted))).await?;
         self.changes.ring_task(id);
         Ok(answer)
     }
@@ -270,10 +273,8 @@ impl Store for PostgresStore {
     }
 
     fn database(&self) -> Option<Database> {
-        let (all, idle) = self.pool.connections();
-        // Asked one after the other: meanwhile one may have been given back.
-        let used = all.saturating_sub(idle);
-        Some(Database::Pool { idle: idle.into(), used: used.into() })
+        let (idle, used) = self.pool.connections();
+        Some(Database::Pool { idle: idle as u64, used: used as u64 })
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -305,7 +306,7 @@ impl Store for PostgresStore {
     async fn close(&self) {
         self.stop.cancel();
         self.tracker.wait().await;
-        self.pool.close().await;
+        tokio::join!(self.pool.close(), self.beats.close());
     }
 
     fn changes(&self) -> &Changes {

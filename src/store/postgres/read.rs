@@ -114,6 +114,16 @@ pub(super) async fn ping(db: &mut PgConnection) -> Result<(), StoreError> {
     if standby { Err(StoreError::Unavailable("the server is a standby and takes no writes".into())) } else { Ok(()) }
 }
 
+/// What clients, brains and commands say may have any character in it.
+pub(super) async fn refuse_encoding(db: &mut PgConnection) -> Result<(), StoreError> {
+    let encoding = sqlx::query("SHOW server_encoding").fetch_one(db).await?.text(0)?;
+    if encoding == "UTF8" {
+        Ok(())
+    } else {
+        Err(StoreError::Open(format!("its encoding is {encoding}, and has to be UTF8").into()))
+    }
+}
+
 /// The server's time.
 pub(super) async fn time(db: &mut PgConnection) -> Result<i64, StoreError> {
     Ok(sqlx::query(concat!("SELECT ", now!())).fetch_one(db).await?.number(0)?)

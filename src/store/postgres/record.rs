@@ -108,7 +108,7 @@ pub(super) async fn record(
     if recorded.ended.is_some() {
         held.gone(&fence);
     } else {
-        held.renewed(&fence, since);
+        held.renewed_again(&fence, since);
     }
     Ok(recorded)
 }

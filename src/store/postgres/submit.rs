@@ -70,7 +70,11 @@ async fn known(db: &mut PgConnection, new: &NewTask) -> Result<Option<Submitted>
     if let Some(key) = &new.idempotency_key {
         // Known by its id, it answers to this key too from now on.
         let answer = "UPDATE tasks SET idempotency_key = $1 WHERE seq = $2 AND idempotency_key IS NULL";
-        sqlx::query(answer).bind(key).bind(row.seq).execute(db).await?;
+        match sqlx::query(answer).bind(key).bind(row.seq).execute(db).await.map_err(StoreError::from) {
+            // Another task has got the key just now.
+            Err(StoreError::Refused(_)) => return Ok(Some(Submitted::Conflict)),
+            done => drop(done?),
+        }
     }
     Ok(Some(Submitted::Known(task)))
 }

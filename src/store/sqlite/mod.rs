@@ -148,7 +148,12 @@ impl Store for SqliteStore {
     async fn recover(&self, worker: &WorkerId, lost_limit: u32, now: Timestamp) -> Result<Recovered, StoreError> {
         let apply: Apply<(WorkerId, u32, Timestamp), _> =
             |db, (worker, limit, now)| write::recover(db, worker, *limit, *now);
-        self.writer.write((worker.clone(), lost_limit, now), apply, |changes, _, _| changes.ring_queued()).await
+        let ring: Ring<_, Recovered> = |changes, _, recovered| {
+            if recovered.requeued > 0 {
+                changes.ring_queued();
+            }
+        };
+        self.writer.write((worker.clone(), lost_limit, now), apply, ring).await
     }
 
     /// The file is held as a whole, by whoever writes to it.

@@ -254,7 +254,7 @@ pub(super) fn recover(db: &Db, worker: &WorkerId, lost_limit: u32, now: Timestam
     db.queued_more(requeued);
     // What is left is not tried again. Who was told that it will be cancelled is not told otherwise.
     let message = format!("{lost_limit} workers have died over the task without a new iteration");
-    let mut given_up = 0;
+    let mut ended = [0, 0];
     for (cancelled, outcome) in [(true, Outcome::Cancelled), (false, Outcome::failed(ErrorCode::LostTooOften, message))]
     {
         let to = TaskState::Running.on(TaskEvent::Ended(outcome))?;
@@ -265,7 +265,7 @@ pub(super) fn recover(db: &Db, worker: &WorkerId, lost_limit: u32, now: Timestam
         let sql = "UPDATE tasks SET status = ?1, losses = losses + 1, revision = revision + 1, finished_at = ?2, \
                    error_code = ?3, error_message = ?4, intent = NULL \
                    WHERE status = ?5 AND cancel_requested = ?6 AND worker IS NOT ?7";
-        given_up += db.prepare_cached(sql)?.execute(params![
+        ended[usize::from(cancelled)] = db.prepare_cached(sql)?.execute(params![
             to.status().as_str(),
             now.millis(),
             error.map(|error| error.code.as_str()),
@@ -275,7 +275,8 @@ pub(super) fn recover(db: &Db, worker: &WorkerId, lost_limit: u32, now: Timestam
             worker,
         ])?;
     }
-    Ok(Recovered { requeued: requeued as u64, given_up: given_up as u64 })
+    let [given_up, cancelled] = ended;
+    Ok(Recovered { requeued: requeued as u64, given_up: given_up as u64, cancelled: cancelled as u64 })
 }
 
 pub(super) fn request_cancel(db: &Db, id: &TaskId, now: Timestamp) -> Result<CancelAnswer, StoreError> {
