@@ -273,6 +273,12 @@ impl Run<'_> {
                 stop_tool.cancel();
                 (calling.await, Some(stop))
             }
+            // Others may have the task by now, and begin what comes next in the same workspace.
+            () = self.runner.store.hold_ends(self.fence) => {
+                tracing::warn!(task = %self.task.id, "the call is stopped: the hold on the task has run out");
+                stop_tool.cancel();
+                (calling.await, Some(Stop::Worker))
+            }
         };
         let done = done?;
         let status = if done.succeeded() { ToolStatus::Success } else { ToolStatus::Failure };

@@ -88,6 +88,8 @@ pub trait Store: Send + Sync + 'static {
     async fn ping(&self) -> Result<(), StoreError>;
     /// Makes sure that the task is still held by this claim, before something is done that cannot be taken back.
     async fn hold(&self, fence: &Fence) -> Result<(), StoreError>;
+    /// Returns when it is not certain any more that the task is held by this claim: what cannot be taken back has to stop.
+    async fn hold_ends(&self, fence: &Fence);
     /// Makes sure that the files of records are still this process's to write.
     async fn hold_files(&self) -> Result<(), StoreError>;
     /// Returns when somebody else has taken this process's place.

@@ -55,10 +55,23 @@ impl Held {
 
     /// Whether nobody else can have got the task yet.
     pub(super) fn is_certain(&self, fence: &Fence) -> bool {
+        self.left(fence).is_some()
+    }
+
+    /// Returns when that is not so any more: nothing has been heard of the server for a lease, or the task is gone.
+    pub(super) async fn ends(&self, fence: &Fence) {
+        while let Some(left) = self.left(fence) {
+            tokio::time::sleep(left).await;
+        }
+    }
+
+    /// How long it is so for, if nothing is renewed.
+    fn left(&self, fence: &Fence) -> Option<Duration> {
         // The server counts whole milliseconds, and may be one behind.
         let certain = self.lease.saturating_sub(Duration::from_millis(1));
         let known = self.known();
-        known.tasks.get(&fence.seq).is_some_and(|(claim, since)| *claim == fence.claim && since.elapsed() < certain)
+        let (_, since) = known.tasks.get(&fence.seq).filter(|(claim, _)| *claim == fence.claim)?;
+        certain.checked_sub(since.elapsed()).filter(|left| !left.is_zero())
     }
 
     /// All that is held has been renewed at `since`.
@@ -106,6 +119,23 @@ mod tests {
         held.gone(&fence(1));
         held.renewed(&fence(2), ago(0));
         assert!(held.is_certain(&fence(2)));
+    }
+
+    #[tokio::test]
+    async fn a_hold_ends_a_lease_after_it_was_renewed_last_or_with_the_task() {
+        let lease = Duration::from_millis(200);
+        let (held, fence) = (Held::new(lease), Fence { id: "t".parse().unwrap(), seq: 1, claim: 1 });
+        held.renewed(&fence, Instant::now());
+        let begun = Instant::now();
+        let renewed = async {
+            tokio::time::sleep(lease / 2).await;
+            held.renewed(&fence, Instant::now());
+        };
+        tokio::join!(held.ends(&fence), renewed);
+        assert!(begun.elapsed() >= lease * 5 / 4, "{:?}", begun.elapsed());
+        held.renewed(&fence, Instant::now());
+        held.gone(&fence);
+        held.ends(&fence).await;
     }
 
     #[test]

@@ -289,6 +289,10 @@ impl Store for PostgresStore {
         self.ask(move |db| Box::pin(async move { claim::hold(db, fence, lease, &held).await })).await
     }
 
+    async fn hold_ends(&self, fence: &Fence) {
+        self.held.ends(fence).await;
+    }
+
     /// Each process has files of its own.
     async fn hold_files(&self) -> Result<(), StoreError> {
         Ok(())

@@ -244,6 +244,11 @@ impl Store for SqliteStore {
         self.hold_files().await
     }
 
+    /// Nobody takes a single task from its worker. Who takes the whole database is told of by [`Store::displaced`].
+    async fn hold_ends(&self, _: &Fence) {
+        std::future::pending().await
+    }
+
     async fn hold_files(&self) -> Result<(), StoreError> {
         if self.writer.is_held() {
             return Ok(());
