@@ -22,7 +22,8 @@ const LOST: i64 = 256;
 const FORGOTTEN: i64 = 10;
 
 /// How tasks are claimed. Those that another one is just claiming are passed over; without `MATERIALIZED` the planner may
-/// lock more than it takes.
+/// lock more than it takes. What belongs to a task is looked up for each: a plan that was made when the tables were small would
+/// join them whole.
 fn claim_sql(which: &Which) -> String {
     let which = match which {
         Which::Any => "status = 'queued'",
@@ -37,10 +38,12 @@ fn claim_sql(which: &Which) -> String {
          c AS (UPDATE tasks SET status = $2, claim = claim + 1, attempt = attempt + 1, revision = revision + 1, \
              started_at = COALESCE(started_at, $3), worker = $4, lease_until = {now} + $5 \
              WHERE seq = ANY(ARRAY(SELECT seq FROM chosen)) RETURNING *) \
-         SELECT i.log_end, i.line, i.cut, before.next, i.next, i.next_tool_ms, c.intent, {columns}, p.body \
-         FROM c JOIN posted p ON p.seq = c.seq \
-         LEFT JOIN iterations i ON i.seq = c.seq AND i.iteration = c.iteration \
-         LEFT JOIN iterations before ON before.seq = c.seq AND before.iteration = c.iteration - 1 AND i.cut IS NOT NULL \
+         SELECT i.log_end, i.line, i.cut, before.next, i.next, i.next_tool_ms, c.intent, {columns}, \
+             (SELECT body FROM posted p WHERE p.seq = c.seq) \
+         FROM c \
+         LEFT JOIN LATERAL (SELECT * FROM iterations WHERE seq = c.seq AND iteration = c.iteration LIMIT 1) i ON TRUE \
+         LEFT JOIN LATERAL (SELECT next FROM iterations WHERE seq = c.seq AND iteration = c.iteration - 1 AND i.cut IS NOT NULL LIMIT 1) \
+             before ON TRUE \
          ORDER BY c.seq"
     )
 }
