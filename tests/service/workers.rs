@@ -125,3 +125,52 @@ async fn a_server_that_is_gone_or_silent_keeps_nobody_from_the_metrics() {
     cluster.thaw();
     eventually("it answers again", async || scrape(&service).await.contains("codex_agent_workers 1")).await;
 }
+
+#[tokio::test]
+async fn a_record_that_was_begun_elsewhere_takes_the_place_of_what_lies_here_under_its_name() {
+    let Some(database) = Postgres::database().await else { return };
+    let (brain, go) = gated(3).await;
+    let first = start("all", &brain.url, &database).await;
+    let id = first.submit(&json!({"instruction": "x"})).await;
+    go.add_permits(1);
+    eventually("an iteration is on record", async || first.record(&id).await.len() == 1).await;
+    first.kill().await;
+    // The file of an earlier task of that name, which was deleted while this worker was away.
+    let home = Home::new();
+    std::fs::create_dir_all(home.record(&id).parent().unwrap()).unwrap();
+    std::fs::write(home.record(&id), "{\"iteration\":1,\"of\":\"another task\"}\n".repeat(2)).unwrap();
+    let url = database.url();
+    let second = Service::start_in(home, &brain.url, &[LEASE, ("DATABASE_URL", &url)]).await;
+    go.add_permits(2);
+    second.ended(&id).await;
+    second.filed(&id).await;
+    let (served, kept) =
+        (second.get(&format!("/tasks/{id}/log")).await, std::fs::read(second.home.record(&id)).unwrap());
+    assert_eq!(String::from_utf8(kept).unwrap(), served.text());
+    assert_eq!(served.lines().len(), 3);
+}
+
+#[tokio::test]
+async fn a_directory_is_one_workers_and_a_task_in_the_foreground_is_nobodys_on_postgresql() {
+    let Some(database) = Postgres::database().await else { return };
+    let service = start("worker", "script:", &database).await;
+    let url = database.url();
+    for (arguments, code, said) in
+        [(&["serve"][..], 1, "OUTPUT_DIR: "), (&["run"], 2, "DATABASE_URL: `run` needs an SQLite file")]
+    {
+        let mut command = service.home.command(arguments);
+        command.env("DATABASE_URL", &url).env("LISTEN", "127.0.0.1:0").env("MCP_SERVER_URL", "script:");
+        command
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut task = child.stdin.take().unwrap();
+        // Who does not start may not have read it.
+        drop(tokio::io::AsyncWriteExt::write_all(&mut task, br#"{"instruction": "x", "script": []}"#).await);
+        drop(task);
+        let refused = child.wait_with_output().await.unwrap();
+        let told = String::from_utf8(refused.stderr).unwrap();
+        assert!(refused.status.code() == Some(code) && told.contains(said), "{arguments:?}: {told}");
+    }
+}

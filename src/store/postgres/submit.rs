@@ -73,7 +73,8 @@ async fn known(db: &mut PgConnection, new: &NewTask) -> Result<Option<Submitted>
         match sqlx::query(answer).bind(key).bind(row.seq).execute(db).await.map_err(StoreError::from) {
             // Another task has got the key just now.
             Err(StoreError::Refused(_)) => return Ok(Some(Submitted::Conflict)),
-            done => drop(done?),
+            Err(error) => return Err(error),
+            Ok(_) => {}
         }
     }
     Ok(Some(Submitted::Known(task)))
