@@ -246,7 +246,7 @@ impl Store for SqliteStore {
 
     /// Nobody takes a single task from its worker. Who takes the whole database is told of by [`Store::displaced`].
     async fn hold_ends(&self, _: &Fence) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn hold_files(&self) -> Result<(), StoreError> {
