@@ -37,6 +37,9 @@ use crate::tools::{self, PathError, Policy, PolicyError, Settings, Toolbox};
 /// After the tasks have come to rest, this long for answers that are still being sent.
 const HTTP_GRACE: Duration = Duration::from_secs(5);
 
+/// For the files of records when all else is at rest: what they lack is in the store, and written later.
+const CLOSE: Duration = Duration::from_secs(5);
+
 /// The assembled service.
 pub struct App {
     /// Where tasks are kept.
@@ -244,7 +247,9 @@ impl App {
     /// The last thing to be called: lets go of everything that outlives a run.
     pub async fn close(&self) {
         self.api.toolbox.sandbox().close().await;
-        self.recorder.close().await;
+        if tokio::time::timeout(CLOSE, self.recorder.close()).await.is_err() {
+            tracing::warn!("records' files are left behind the store: the database or the disk does not answer");
+        }
         self.store.close().await;
     }
 
