@@ -124,6 +124,15 @@ async fn what_a_client_wants_is_done_once_although_the_answer_was_lost() {
         lost.await.unwrap();
         assert_eq!(count(&id, "true").await, "0");
         assert_eq!(api.get(&path).await.status, 404);
+
+        // And so may what is asked behind the deletion, before the files go.
+        assert_eq!(insist(api, "POST", "/tasks", &body).await, 202);
+        assert_eq!(insist(api, "POST", &format!("{path}/cancel"), "").await, 202);
+        let mut behind = proxy.lose_after("tasks", 1, what);
+        let status = insist(api, "DELETE", &path, "").await;
+        assert!([204, 404].contains(&status), "{status}");
+        assert!(has_sprung(&mut behind), "nothing was asked");
+        assert_eq!(count(&id, "true").await, "0");
     }
     cluster.witness.saw_no_crime().await;
 }

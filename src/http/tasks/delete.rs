@@ -10,6 +10,7 @@ use crate::http::Api;
 use crate::http::params::Params;
 use crate::http::problem::{Problem, Refusals};
 use crate::kill_point::kill_point;
+use crate::recorder::RecordError;
 use crate::store::DeleteAnswer;
 
 /// Forget an ended task, its record and its files.
@@ -41,9 +42,13 @@ pub(in crate::http) async fn delete(
 }
 
 async fn remove_files(api: &Api, id: &TaskId, life: Timestamp) -> Result<(), Problem> {
-    api.recorder.remove(id, Some(life)).await.map_err(|error| {
-        tracing::error!(task = %id, error = &error as &dyn std::error::Error, "files of a task cannot be removed");
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the task's files cannot be removed")
+    api.recorder.remove(id, Some(life)).await.map_err(|error| match error {
+        // Whether another task has got the name cannot be asked just now.
+        RecordError::Store(error) => error.into(),
+        error => {
+            tracing::error!(task = %id, error = &error as &dyn std::error::Error, "files of a task cannot be removed");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the task's files cannot be removed")
+        }
     })
 }
 
