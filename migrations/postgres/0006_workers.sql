@@ -2,7 +2,7 @@
 ALTER TABLE tasks ADD COLUMN worker TEXT COLLATE "C";
 
 -- Each worker asks each second which of its tasks are to be stopped: mostly none, whatever runs.
-CREATE INDEX tasks_stopping ON tasks (worker) WHERE status = 'running' AND cancel_requested = 1;
+CREATE INDEX tasks_stopping ON tasks (worker) WHERE cancel_requested = 1 AND finished_at IS NULL;
 
 -- The workers that live, by their own word.
 CREATE TABLE workers (

@@ -9,7 +9,7 @@ use super::{Config, ConfigError, Database};
 use crate::sandbox::Limits;
 
 /// Variables whose values are never told to commands.
-const SECRETS: &[&str] = &["OPENAI_API_KEY", "API_TOKENS", "DATABASE_URL"];
+const SECRETS: &[&str] = &["OPENAI_API_KEY", "API_TOKENS", "DATABASE_URL", "PGPASSWORD"];
 
 impl Config {
     /// How long an ended task is kept; `None`: for ever.

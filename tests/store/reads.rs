@@ -40,7 +40,7 @@ const FEW: u32 = 200;
 
 /// The same for what goes through the tasks that run, and for what counts those that wait as well.
 const RUN: u32 = RUNNING + FEW;
-const COUNT: u32 = WAITING + 2 * RUNNING + FEW;
+const COUNT: u32 = WAITING + 2 * RUN;
 
 /// What is asked, how many rows it may go through, and how it is asked.
 type Question = (&'static str, u32, fn(Arc<PostgresStore>) -> BoxFuture<'static, ()>);

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use codex_agent::domain::{Clock, Status, Timestamp};
-use codex_agent::store::{Heartbeat, PostgresSettings, PostgresStore, Recovered, Store, StoreError};
+use codex_agent::domain::{Clock, ErrorCode, Outcome, Status, Timestamp};
+use codex_agent::store::{Heartbeat, ListQuery, PostgresSettings, PostgresStore, Recovered, Store, StoreError};
+
+use sqlx::{Connection, PgConnection};
 
 use crate::common::eventually;
 use crate::postgres::{Database, Postgres};
@@ -94,6 +96,49 @@ async fn a_claim_whose_answer_was_lost_goes_back_and_nobody_has_died_over_it() {
     assert!(store.beat(beat("w", known)).await.unwrap().is_empty());
     let left = "SELECT id, status, attempt, losses, claim FROM tasks ORDER BY id";
     assert_eq!(database.psql(left).await, "known|running|1|0|1\nlost|queued|0|0|1");
+}
+
+#[tokio::test]
+async fn a_task_that_cannot_be_read_fails_alone() {
+    let Some(database) = Postgres::database().await else { return };
+    let store = worker(&database).await;
+    for name in ["a", "b", "c"] {
+        submit(&store, name).await;
+    }
+    // As a later version may have left it.
+    database.psql("UPDATE tasks SET iteration = 1, intent = '{\"v\":2}' WHERE id = 'b'").await;
+    database.psql("INSERT INTO iterations SELECT seq, 1, 4, E'one\\n' FROM tasks WHERE id = 'b'").await;
+    let claimed: Vec<_> = claim(&store, 9).await.into_iter().map(|claimed| claimed.task.id).collect();
+    assert_eq!(claimed, [id("a"), id("c")]);
+    let task = store.task(&id("b")).await.unwrap().unwrap();
+    let Some(Outcome::Failed(error)) = task.state.outcome() else { panic!("{task:?}") };
+    assert!(
+        error.code == ErrorCode::Internal && error.message.contains("tasks.intent of b cannot be read"),
+        "{error:?}"
+    );
+    // Nor does one keep the others from being listed.
+    database.psql("UPDATE tasks SET id = 'no id' WHERE id = 'b'").await;
+    let listed = store.list(ListQuery { limit: 9, ..ListQuery::default() }).await.unwrap();
+    assert_eq!(listed.tasks.iter().map(|task| task.id.as_str()).collect::<Vec<_>>(), ["c", "a"]);
+}
+
+#[tokio::test]
+async fn a_row_that_somebody_locks_keeps_no_other_from_being_renewed() {
+    let Some(database) = Postgres::database().await else { return };
+    let store = worker(&database).await;
+    for name in ["locked", "free"] {
+        submit(&store, name).await;
+    }
+    let held: Vec<_> = claim(&store, 2).await.into_iter().map(|claimed| claimed.fence).collect();
+    database.psql("UPDATE tasks SET lease_until = lease_until - 100000").await;
+    let mut other = PgConnection::connect(&database.url()).await.unwrap();
+    let mut transaction = other.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM tasks WHERE id = 'locked' FOR UPDATE").execute(&mut *transaction).await.unwrap();
+    assert!(store.beat(beat("w", held)).await.unwrap().is_empty());
+    transaction.rollback().await.unwrap();
+    let renewed =
+        "SELECT id FROM tasks WHERE lease_until - (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint > 550000";
+    assert_eq!(database.psql(renewed).await, "free");
 }
 
 #[tokio::test]

@@ -127,8 +127,7 @@ async fn open(api: &Api, task: &Task, offset: u64, count: u64) -> Result<Record,
         return Ok(Box::pin(tokio::io::empty()));
     }
     if api.store.is_shared() {
-        let (store, id, life) = (Arc::clone(&api.store), task.id.clone(), task.created_at);
-        let lines = StoredLines { store, id, life, at: offset, left: count, length: u64::MAX };
+        let lines = StoredLines::of(api, task, offset, count);
         let lines = futures_util::stream::try_unfold(lines, async |mut lines| {
             Ok::<_, io::Error>(lines.next().await?.map(|bytes| (bytes, lines)))
         });
@@ -160,16 +159,22 @@ struct StoredLines {
     life: Timestamp,
     at: u64,
     left: u64,
-    /// How long the last lines were, each; at first more than can be.
+    /// How long the last lines were, each.
     length: u64,
 }
 
 impl StoredLines {
+    fn of(api: &Api, task: &Task, at: u64, left: u64) -> Self {
+        // A line as long as the others of the record, as far as they are known.
+        let length = task.log_bytes / u64::from(task.iteration.max(1));
+        Self { store: Arc::clone(&api.store), id: task.id.clone(), life: task.created_at, at, left, length }
+    }
+
     async fn next(&mut self) -> io::Result<Option<Cursor<Vec<u8>>>> {
         if self.left == 0 {
             return Ok(None);
         }
-        // About as much as from a file; the first line tells how long they are. One may be as long as a payload and a reply.
+        // About as much as from a file. One may be as long as a payload and a reply.
         let count = u32::try_from((CHUNK as u64 / self.length.max(1)).clamp(1, LINES)).unwrap_or(1);
         let lines = self.store.lines(&self.id, self.at, count).await.map_err(io::Error::other)?;
         // Afterwards: they are this task's, if it is still there, and not another's that has got its name.
@@ -182,7 +187,10 @@ impl StoredLines {
         let start = first.end - first.line.len() as u64;
         let (known, end) = (usize::try_from(self.at - start), last.end);
         self.length = (end - start) / lines.len() as u64;
-        let mut bytes = lines.into_iter().map(|line| line.line).collect::<String>().into_bytes();
+        let mut lines = lines.into_iter().map(|line| line.line);
+        let mut bytes = lines.next().unwrap_or_default();
+        lines.for_each(|line| bytes.push_str(&line));
+        let mut bytes = bytes.into_bytes();
         bytes.drain(..known.unwrap_or(usize::MAX).min(bytes.len()));
         bytes.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
         self.left -= bytes.len() as u64;
@@ -221,6 +229,13 @@ impl Lines {
                 self.sent = Some(api.store.offset_after(id, self.after).await.map_err(failed)?);
             }
             if let Some(sent) = self.sent.filter(|sent| *sent < task.log_bytes) {
+                if api.store.is_shared() {
+                    // Whole lines, or a long one would be read again for each part of it.
+                    let mut lines = StoredLines::of(api, task, sent, task.log_bytes - sent);
+                    let bytes = lines.next().await?.ok_or(io::ErrorKind::UnexpectedEof)?.into_inner();
+                    self.sent = Some(sent + bytes.len() as u64);
+                    return Ok(Some(bytes));
+                }
                 let count = (task.log_bytes - sent).min(CHUNK as u64);
                 let mut file =
                     open(api, task, sent, count).await.map_err(|_| io::Error::other("the record cannot be read"))?;

@@ -3,17 +3,17 @@
 //! The fence of each write is the claim's number. The lease only says when others may claim the task; it is the server's
 //! clock that tells.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
-use sqlx::PgConnection;
-use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
 
 use super::clock::now;
 use super::held::Held;
-use super::sql;
-use crate::domain::{ErrorCode, Intent, Json, Outcome, TaskEvent, TaskState, Timestamp, WorkerId};
-use crate::store::row::{Columns, TaskRow, columns, line, unsigned};
-use crate::store::{Claim, Claimed, Fence, Heartbeat, Pending, Recovered, StoreError, Which};
+use super::{sql, taken};
+use crate::domain::{ErrorCode, Outcome, TaskEvent, TaskState, Timestamp, WorkerId};
+use crate::store::row::Columns;
+use crate::store::{Claim, Claimed, Fence, Heartbeat, Recovered, StoreError, Which};
 
 /// Lost tasks that are taken up at a time: enough for a worker's, few enough that it is soon done. There is a next time.
 const LOST: i64 = 256;
@@ -22,8 +22,8 @@ const LOST: i64 = 256;
 const FORGOTTEN: i64 = 10;
 
 /// How tasks are claimed. Those that another one is just claiming are passed over; without `MATERIALIZED` the planner may
-/// lock more than it takes. What belongs to a task is looked up for each: a plan that was made when the tables were small would
-/// join them whole.
+/// lock more than it takes. What belongs to the tasks is read afterwards: an answer that is too long for the network's buffers
+/// would keep the rows locked, and from everybody, for as long as whoever asked does not read it.
 fn claim_sql(which: &Which) -> String {
     let which = match which {
         Which::Any => "status = 'queued'",
@@ -31,51 +31,14 @@ fn claim_sql(which: &Which) -> String {
         Which::One(_) => "status || '' = 'queued' AND id = $6",
         Which::Cancelled => "status = 'queued' AND cancel_requested = 1",
     };
-    let (columns, now) = (columns!("c."), now!());
+    let now = now!();
     format!(
         "WITH chosen AS MATERIALIZED ( \
-             SELECT seq FROM tasks WHERE {which} ORDER BY priority DESC, seq LIMIT $1 FOR UPDATE SKIP LOCKED), \
-         c AS (UPDATE tasks SET status = $2, claim = claim + 1, attempt = attempt + 1, revision = revision + 1, \
+             SELECT seq FROM tasks WHERE {which} ORDER BY priority DESC, seq LIMIT $1 FOR UPDATE SKIP LOCKED) \
+         UPDATE tasks SET status = $2, claim = claim + 1, attempt = attempt + 1, revision = revision + 1, \
              started_at = COALESCE(started_at, $3), worker = $4, lease_until = {now} + $5 \
-             WHERE seq = ANY(ARRAY(SELECT seq FROM chosen)) RETURNING *) \
-         SELECT i.log_end, i.line, i.cut, before.next, i.next, i.next_tool_ms, c.intent, {columns}, \
-             (SELECT body FROM posted p WHERE p.seq = c.seq) \
-         FROM c \
-         LEFT JOIN LATERAL (SELECT * FROM iterations WHERE seq = c.seq AND iteration = c.iteration LIMIT 1) i ON TRUE \
-         LEFT JOIN LATERAL (SELECT next FROM iterations WHERE seq = c.seq AND iteration = c.iteration - 1 AND i.cut IS NOT NULL LIMIT 1) \
-             before ON TRUE \
-         ORDER BY c.seq"
+         WHERE seq = ANY(ARRAY(SELECT seq FROM chosen)) RETURNING seq, claim"
     )
-}
-
-/// The columns of a claim before those of its task.
-const TASK: usize = 7;
-
-/// A part of a row.
-struct From<'a>(&'a PgRow, usize);
-
-impl Columns for From<'_> {
-    type Error = sqlx::Error;
-
-    fn number(&self, column: usize) -> sqlx::Result<i64> {
-        self.0.number(self.1 + column)
-    }
-
-    fn maybe_number(&self, column: usize) -> sqlx::Result<Option<i64>> {
-        self.0.maybe_number(self.1 + column)
-    }
-
-    fn text(&self, column: usize) -> sqlx::Result<String> {
-        self.0.text(self.1 + column)
-    }
-
-    fn maybe_text(&self, column: usize) -> sqlx::Result<Option<String>> {
-        self.0.maybe_text(self.1 + column)
-    }
-
-    fn free_text(&self, column: usize) -> sqlx::Result<Option<String>> {
-        self.0.free_text(self.1 + column)
-    }
 }
 
 pub(super) async fn claim(
@@ -96,31 +59,16 @@ pub(super) async fn claim(
         Which::One(id) => claiming.bind(id.as_str()),
         Which::Any | Which::Cancelled => claiming,
     };
-    let rows = claiming.fetch_all(db).await?;
-    let claimed: Vec<Claimed> = rows.iter().map(claimed).collect::<Result<_, _>>()?;
+    let rows = claiming.fetch_all(&mut *db).await?;
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let places = rows.iter().map(|row| Ok((row.number(0)?, row.number(1)?))).collect::<Result<Vec<_>, StoreError>>()?;
+    let claimed = taken::taken(db, &places, claim.now).await?;
     for claimed in &claimed {
         held.renewed(&claimed.fence, since);
     }
     Ok(claimed)
-}
-
-fn claimed(row: &PgRow) -> Result<Claimed, StoreError> {
-    let task_row = TaskRow::read(&From(row, TASK))?;
-    let task = task_row.task()?;
-    let fence = Fence { id: task.id.clone(), seq: task_row.seq, claim: task_row.claim };
-    let (mut pending, mut last_line, mut intent) = (None, None, None);
-    // Most tasks have not begun yet.
-    if task.iteration > 0 {
-        last_line = Some(line(row, task.id.as_str())?.line);
-        if let Some(next) = row.maybe_text(4)? {
-            let payload = Json::reread(&next).map_err(|error| task_row.bad("next", &error))?;
-            pending = Some(Pending { payload, tool_ms: row.maybe_number(5)?.map(unsigned) });
-        } else if let Some(text) = row.maybe_text(6)? {
-            // Of a call that was cut off.
-            intent = Some(Intent::parse(&text).map_err(|error| task_row.bad("intent", &error))?);
-        }
-    }
-    Ok(Claimed { task, fence, pending, last_line, intent })
 }
 
 /// Asks for the task alone, and renews its lease.
@@ -157,7 +105,7 @@ pub(super) async fn beat(
 ) -> Result<Vec<Fence>, StoreError> {
     let since = Instant::now();
     let (seqs, claims): (Vec<i64>, Vec<i64>) = beat.held.iter().map(|fence| (fence.seq, fence.claim)).unzip();
-    // What it holds is locked in one order. What is its own and it does not know of (the answer to a claim was lost) goes back
+    // One that is locked is not waited for: it is being written to, which renews it as well, or the next beat does. What is its own and it does not know of (the answer to a claim was lost) goes back
     // to the queue, and nobody has died over it: by then an answer does not come any more.
     let renew = concat!(
         "WITH me AS (INSERT INTO workers (id, capacity, started_at, seen_at) VALUES ($1, $2, $3, ",
@@ -167,7 +115,7 @@ pub(super) async fn beat(
         now!(),
         " - $4 * $7 FOR UPDATE SKIP LOCKED)), \
          mine AS MATERIALIZED (SELECT t.seq FROM tasks t JOIN UNNEST($5::bigint[], $6::bigint[]) h (seq, claim) \
-             ON t.seq = h.seq AND t.claim = h.claim WHERE t.status = 'running' ORDER BY t.seq FOR UPDATE OF t), \
+             ON t.seq = h.seq AND t.claim = h.claim WHERE t.status = 'running' FOR UPDATE OF t SKIP LOCKED), \
          renewed AS (UPDATE tasks SET lease_until = ",
         now!(),
         " + $4 WHERE seq = ANY(ARRAY(SELECT seq FROM mine)) RETURNING seq), \
@@ -177,7 +125,8 @@ pub(super) async fn beat(
         " + $4 / 2 ORDER BY seq LIMIT $8 FOR UPDATE SKIP LOCKED), \
          back AS (UPDATE tasks SET status = $9, attempt = attempt - 1, revision = revision + 1, worker = NULL, lease_until = NULL \
              WHERE seq = ANY(ARRAY(SELECT seq FROM unknown))) \
-         SELECT seq FROM renewed"
+         SELECT t.seq, t.seq IN (SELECT seq FROM renewed) FROM tasks t JOIN UNNEST($5::bigint[], $6::bigint[]) h (seq, claim) \
+             ON t.seq = h.seq AND t.claim = h.claim WHERE t.status = 'running'"
     );
     let queued = TaskState::Running.on(TaskEvent::HandedBack)?;
     let rows = sqlx::query(renew)
@@ -192,14 +141,16 @@ pub(super) async fn beat(
         .bind(queued.status().as_str())
         .fetch_all(db)
         .await?;
-    let renewed = rows.iter().map(|row| row.number(0)).collect::<Result<std::collections::HashSet<_>, _>>()?;
+    let renewed = rows.iter().map(|row| Ok((row.number(0)?, row.try_get::<bool, _>(1)?)));
+    let renewed = renewed.collect::<Result<HashMap<i64, bool>, sqlx::Error>>()?;
     held.beaten(since);
     let mut lost = Vec::new();
     for fence in beat.held {
-        if renewed.contains(&fence.seq) {
-            held.renewed_again(&fence, since);
-        } else if held.gone(&fence) {
-            lost.push(fence);
+        match renewed.get(&fence.seq) {
+            Some(true) => held.renewed_again(&fence, since),
+            None if held.gone(&fence) => lost.push(fence),
+            // The one is renewed by whoever writes to it, the other has ended meanwhile.
+            Some(false) | None => {}
         }
     }
     Ok(lost)

@@ -23,6 +23,7 @@ mod queue;
 mod read;
 mod record;
 mod submit;
+mod taken;
 
 use std::sync::Arc;
 

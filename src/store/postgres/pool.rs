@@ -61,10 +61,17 @@ impl PostgresSettings {
     /// From a URL such as `postgres://user:password@host:5432/name`.
     pub fn new(url: &str, connections: u32, lease: Duration) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(url).map_err(|error| StoreError::Open(error.into()))?;
-        let limit = STATEMENT.as_millis().to_string();
+        let (limit, dead) = (STATEMENT.as_millis().to_string(), lease.max(CONNECT).as_millis().to_string());
         let options = options
             .application_name("codex-agent")
-            .options([("statement_timeout", limit.as_str()), ("client_min_messages", "warning"), INDEXES])
+            .options([
+                ("statement_timeout", limit.as_str()),
+                // Whoever does not take its answer (a machine that is gone) holds no lock for longer.
+                ("tcp_user_timeout", dead.as_str()),
+                ("default_transaction_isolation", "read committed"),
+                ("client_min_messages", "warning"),
+                INDEXES,
+            ])
             .disable_statement_logging();
         Ok(Self { options, connections, lease, grace: lease.min(Duration::from_secs(10)) })
     }

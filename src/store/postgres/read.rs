@@ -1,19 +1,16 @@
 //! Questions to the tables; none of them changes anything.
 
-use futures_util::TryStreamExt;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
 use super::clock::now;
 use super::sql;
-use crate::domain::{Task, TaskId, Timestamp, WorkerId};
+use crate::domain::{Status, Task, TaskId, Timestamp, WorkerId};
 use crate::store::row::{Columns, SELECT_LINE, SELECT_TASK, TaskRow, columns, count, line, parse_id, signed, unsigned};
 use crate::store::{Cursor, Fence, ListQuery, Listed, MAX_PAGE, Stats, StoreError, StoredLine, WorkerStats};
 
-/// Tasks on a page, to be followed by WHERE. What was posted is looked up for each of them: joined, it may be read from one end
-/// on until it meets the page.
-const SELECT_LISTED: &str =
-    concat!("SELECT ", columns!("t."), ", (SELECT body FROM posted p WHERE p.seq = t.seq) FROM tasks t ");
+/// Behind the columns of a listed task: how many were found.
+const FOUND: usize = 22;
 
 /// The task's row, by its name.
 pub(super) async fn by_id(db: &mut PgConnection, id: &TaskId) -> Result<Option<TaskRow>, StoreError> {
@@ -31,32 +28,41 @@ pub(super) async fn list(db: &mut PgConnection, query: ListQuery) -> Result<List
     let chosen = if query.status.is_some() {
         "(status, seq) < ($3, $1) AND status >= $3 ORDER BY status DESC, seq DESC"
     } else {
-        "seq < $1 ORDER BY seq DESC"
+        "seq < $1 AND $3::text IS NULL ORDER BY seq DESC"
     };
     let before = query.before.map_or(i64::MAX, |cursor| cursor.0);
-    // One more than asked for tells whether there is a next page.
-    let rows = sql!("{SELECT_LISTED} WHERE {chosen} LIMIT $2").bind(before).bind(i64::from(query.limit) + 1);
-    let rows = match query.status {
-        Some(status) => rows.bind(status.as_str()),
-        None => rows,
-    };
-    let mut rows = rows.fetch(db);
-    let (mut tasks, mut last, mut bytes) = (Vec::new(), None, 0);
-    while let Some(row) = rows.try_next().await? {
-        if tasks.len() == query.limit as usize || bytes > MAX_PAGE {
-            return Ok(Listed { tasks, next: last });
-        }
-        let row = TaskRow::read(&row)?;
-        let task = row.task()?;
-        bytes += task.posted.as_str().len();
+    // One more than asked for tells whether there is a next page. Bodies are sent as far as a page may be long, and no further:
+    // how long they are can be told without reading them.
+    let columns = columns!("t.");
+    let rows = sql!(
+        "SELECT {columns}, (SELECT body FROM posted p WHERE p.seq = t.seq), t.found FROM ( \
+             SELECT t.*, COUNT(*) OVER () AS found, SUM(t.length) OVER (ORDER BY t.seq DESC) - t.length AS sent FROM ( \
+                 SELECT t.*, (SELECT OCTET_LENGTH(body) FROM posted p WHERE p.seq = t.seq)::bigint AS length \
+                 FROM tasks t WHERE {chosen} LIMIT $2) t) t \
+         WHERE t.sent <= $4 ORDER BY t.seq DESC"
+    );
+    let limit = i64::from(query.limit);
+    let rows = rows.bind(before).bind(limit + 1).bind(query.status.map(Status::as_str)).bind(signed(MAX_PAGE as u64));
+    let rows = rows.fetch_all(db).await?;
+    let found = rows.first().map(|row| row.try_get::<i64, _>(FOUND)).transpose()?.unwrap_or_default();
+    let (mut tasks, mut last) = (Vec::with_capacity(rows.len()), None);
+    for row in rows.iter().take(query.limit as usize) {
+        let row = TaskRow::read(row)?;
         last = Some(Cursor(row.seq));
-        tasks.push(task);
+        match row.task() {
+            Ok(task) => tasks.push(task),
+            // The others are listed all the same.
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "a task cannot be listed"),
+        }
     }
-    Ok(Listed { tasks, next: None })
+    let shown = i64::try_from(rows.len()).unwrap_or(i64::MAX).min(limit);
+    Ok(Listed { tasks, next: last.filter(|_| found > shown) })
 }
 
 pub(super) async fn cancel_requests(db: &mut PgConnection, worker: WorkerId) -> Result<Vec<Fence>, StoreError> {
-    let asked = "SELECT id, seq, claim FROM tasks WHERE status = 'running' AND cancel_requested = 1 AND worker = $1";
+    // By the index of what is to be stopped: a planner that has not heard of any might go through all that runs.
+    let asked = "SELECT id, seq, claim FROM tasks \
+                 WHERE cancel_requested = 1 AND finished_at IS NULL AND worker = $1 AND status || '' = 'running'";
     let rows = sqlx::query(asked).bind(worker.as_str()).fetch_all(db).await?;
     rows.iter()
         .map(|row| Ok(Fence { id: parse_id(&row.text(0)?)?, seq: row.number(1)?, claim: row.number(2)? }))
@@ -78,8 +84,16 @@ pub(super) async fn expired(db: &mut PgConnection, before: Timestamp, limit: u32
     ids(&sqlx::query(expired).bind(before.millis()).bind(i64::from(limit)).fetch_all(db).await?)
 }
 
+/// The names in these rows; what is none is left out, so that the others are dealt with.
 pub(super) fn ids(rows: &[PgRow]) -> Result<Vec<TaskId>, StoreError> {
-    rows.iter().map(|row| parse_id(&row.text(0)?)).collect()
+    let mut ids = Vec::with_capacity(rows.len());
+    for row in rows {
+        match parse_id(&row.text(0)?) {
+            Ok(id) => ids.push(id),
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "a task is left out"),
+        }
+    }
+    Ok(ids)
 }
 
 pub(super) async fn lines(
@@ -103,15 +117,12 @@ pub(super) async fn offset_after(db: &mut PgConnection, id: TaskId, iteration: u
     Ok(row.map(|row| row.number(0)).transpose()?.map_or(0, unsigned))
 }
 
-/// Whether it can be written to: a standby cannot.
+/// Whether it can be written to: a standby cannot, and a database may be set not to be.
 pub(super) async fn ping(db: &mut PgConnection) -> Result<(), StoreError> {
-    let standby: bool = sqlx::query(
-        "SELECT pg_is_in_recovery() FROM (SELECT COUNT(*) FROM (SELECT 1 FROM tasks LIMIT 1) one) any_task",
-    )
-    .fetch_one(db)
-    .await?
-    .try_get(0)?;
-    if standby { Err(StoreError::Unavailable("the server is a standby and takes no writes".into())) } else { Ok(()) }
+    let read_only = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean, \
+                     (SELECT 1 FROM tasks ORDER BY seq LIMIT 1)";
+    let read_only: bool = sqlx::query(read_only).fetch_one(db).await?.try_get(0)?;
+    if read_only { Err(StoreError::Unavailable("the server takes no writes".into())) } else { Ok(()) }
 }
 
 /// What clients, brains and commands say may have any character in it.
