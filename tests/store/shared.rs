@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use codex_agent::domain::{Clock, Status, Timestamp};
+use codex_agent::domain::{Clock, Status, SystemClock, Timestamp};
 use codex_agent::store::{Heartbeat, PostgresSettings, PostgresStore, Recovered, Store, StoreError};
 
 use crate::common::eventually;
@@ -16,7 +16,7 @@ async fn worker(database: &Database) -> Arc<dyn Store> {
 }
 
 fn beat(worker: &str, held: Vec<codex_agent::store::Fence>) -> Heartbeat {
-    Heartbeat { worker: worker.into(), capacity: 7, started_at: at(1), held, now: at(2) }
+    Heartbeat { worker: worker.into(), capacity: 7, started_at: at(1), held, now: SystemClock.now() }
 }
 
 #[tokio::test]
@@ -91,6 +91,11 @@ async fn a_claim_whose_answer_was_lost_goes_back_and_nobody_has_died_over_it() {
     assert!(store.beat(beat("w", known.clone())).await.unwrap().is_empty());
     assert_eq!(database.psql("SELECT count(*) FROM tasks WHERE status = 'running'").await, "2");
     database.psql("UPDATE tasks SET lease_until = lease_until - 310000").await;
+    // A beat that was on its way for half a lease may be older than the claim.
+    let now = SystemClock.now().millis() - i64::try_from(LEASE.as_millis() / 2).unwrap();
+    let late = Heartbeat { now: Timestamp::from_millis(now), ..beat("w", known.clone()) };
+    assert!(store.beat(late).await.unwrap().is_empty());
+    assert_eq!(database.psql("SELECT count(*) FROM tasks WHERE status = 'running'").await, "2");
     assert!(store.beat(beat("w", known)).await.unwrap().is_empty());
     let left = "SELECT id, status, attempt, losses, claim FROM tasks ORDER BY id";
     assert_eq!(database.psql(left).await, "known|running|1|0|1\nlost|queued|0|0|1");
