@@ -54,9 +54,11 @@ impl Scheduler {
     }
 
     async fn beat(&self) -> Result<(), StoreError> {
+        // The time first: what is held is known to be so no earlier.
+        let now = self.clock.now();
         let held: Vec<Fence> = self.running().keys().cloned().collect();
         let capacity = if self.drain.is_cancelled() { 0 } else { self.max_running };
-        let (worker, started_at, now) = (self.worker.clone(), self.started_at, self.clock.now());
+        let (worker, started_at) = (self.worker.clone(), self.started_at);
         let lost = self.store.beat(Heartbeat { worker, capacity, started_at, held, now }).await?;
         let running = self.running();
         // One that has ended meanwhile is not held any more either, and is not here.

@@ -33,16 +33,16 @@ async fn an_ended_task_is_unfiled_until_its_files_are_known_to_be_complete(world
 async fn a_deleted_task_is_remembered_until_its_files_are_gone(world: &World) {
     let store = &world.store;
     submit(store, "gone").await;
-    assert_eq!(store.removals(10).await.unwrap(), []);
+    assert_eq!(world.removals().await, []);
     store.request_cancel(&id("gone"), at(5)).await.unwrap();
     store.delete(&id("gone")).await.unwrap();
     // Also if its name is given anew and deleted again meanwhile.
     submit(store, "gone").await;
     store.request_cancel(&id("gone"), at(6)).await.unwrap();
     store.delete(&id("gone")).await.unwrap();
-    assert_eq!(store.removals(10).await.unwrap(), [id("gone")]);
+    assert_eq!(world.removals().await, [id("gone")]);
     store.mark_removed(&id("gone")).await.unwrap();
-    assert_eq!(store.removals(10).await.unwrap(), []);
+    assert_eq!(world.removals().await, []);
 }
 
 async fn only_what_ended_long_ago_and_is_filed_expires(world: &World) {

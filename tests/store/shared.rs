@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use codex_agent::domain::{Clock, ErrorCode, Outcome, Status, Timestamp};
+use codex_agent::domain::{Clock, ErrorCode, Outcome, Status, SystemClock, Timestamp};
 use codex_agent::store::{Heartbeat, ListQuery, PostgresSettings, PostgresStore, Recovered, Store, StoreError};
-
 use sqlx::{Connection, PgConnection};
 
 use crate::common::eventually;
 use crate::postgres::{Database, Postgres};
-use crate::world::{LEASE, World, at, claim, end, id, settings, step, submit};
+use crate::world::{LEASE, World, at, claim, end, id, settings, settled, step, submit};
 
 /// A worker on the database.
 async fn worker(database: &Database) -> Arc<dyn Store> {
@@ -18,7 +17,7 @@ async fn worker(database: &Database) -> Arc<dyn Store> {
 }
 
 fn beat(worker: &str, held: Vec<codex_agent::store::Fence>) -> Heartbeat {
-    Heartbeat { worker: worker.into(), capacity: 7, started_at: at(1), held, now: at(2) }
+    Heartbeat { worker: worker.into(), capacity: 7, started_at: at(1), held, now: SystemClock.now() }
 }
 
 #[tokio::test]
@@ -93,6 +92,11 @@ async fn a_claim_whose_answer_was_lost_goes_back_and_nobody_has_died_over_it() {
     assert!(store.beat(beat("w", known.clone())).await.unwrap().is_empty());
     assert_eq!(database.psql("SELECT count(*) FROM tasks WHERE status = 'running'").await, "2");
     database.psql("UPDATE tasks SET lease_until = lease_until - 310000").await;
+    // A beat that was on its way for half a lease may be older than the claim.
+    let now = SystemClock.now().millis() - i64::try_from(LEASE.as_millis() / 2).unwrap();
+    let late = Heartbeat { now: Timestamp::from_millis(now), ..beat("w", known.clone()) };
+    assert!(store.beat(late).await.unwrap().is_empty());
+    assert_eq!(database.psql("SELECT count(*) FROM tasks WHERE status = 'running'").await, "2");
     assert!(store.beat(beat("w", known)).await.unwrap().is_empty());
     let left = "SELECT id, status, attempt, losses, claim FROM tasks ORDER BY id";
     assert_eq!(database.psql(left).await, "known|running|1|0|1\nlost|queued|0|0|1");
@@ -218,6 +222,7 @@ async fn each_worker_removes_the_files_that_it_has_of_a_deleted_task() {
     submit(&one, "gone").await;
     one.request_cancel(&id("gone"), at(5)).await.unwrap();
     one.delete(&id("gone")).await.unwrap();
+    settled(&database).await;
     for store in [&one, &two] {
         assert_eq!(store.removals(10).await.unwrap(), [id("gone")]);
         store.mark_removed(&id("gone")).await.unwrap();

@@ -9,6 +9,7 @@ use codex_agent::store::{
     Which,
 };
 
+use crate::common::eventually;
 use crate::postgres::{Database, Postgres};
 
 /// Longer than a test: leases run out where the test has it so.
@@ -48,12 +49,26 @@ impl World {
         self.store.recover(&"another".into(), lost_limit, at(9)).await.unwrap()
     }
 
+    /// The deleted tasks whose files are to be removed here. On PostgreSQL they are told once no transaction is open that began
+    /// before the deletion did, in whichever database of the server.
+    pub async fn removals(&self) -> Vec<TaskId> {
+        if let At::Server(database) = &self.at {
+            settled(database).await;
+        }
+        self.store.removals(10).await.unwrap()
+    }
+
     /// No lease holds any more.
     pub async fn let_run_out(&self) {
         if let At::Server(database) = &self.at {
             database.psql("UPDATE tasks SET lease_until = 0 WHERE lease_until IS NOT NULL").await;
         }
     }
+}
+
+pub async fn settled(database: &Database) {
+    let open = "SELECT count(*) FROM removals WHERE transaction >= pg_snapshot_xmin(pg_current_snapshot())";
+    eventually("no older transaction is open", async || database.psql(open).await == "0").await;
 }
 
 pub fn settings(database: &Database) -> PostgresSettings {

@@ -112,10 +112,10 @@ impl Side {
                 })
             }
             Act::Removed { task } => {
-                let before = store.removals(10).await.unwrap();
+                let before = self.world.removals().await;
                 // A name may have been given anew and deleted again since.
                 store.mark_removed(&named(task)).await.unwrap();
-                format!("{before:?} {:?}", store.removals(10).await.unwrap())
+                format!("{before:?} {:?}", self.world.removals().await)
             }
             Act::Look { task, worker, before } => self.look(task, worker, before, now).await,
         }
@@ -199,8 +199,8 @@ fn plain(iteration: u32, now: i64) -> Step {
 
 /// A line that is no other's, with its payload cut out if that is on record.
 fn line(held: &Held, now: i64) -> NewLine {
-    let text = format!("ü<\"{now}\">\n");
-    let payload = held.pending.then(|| 3..text.len() - 2);
+    let text = format!("{now}ü<\"{now}\">\n");
+    let payload = held.pending.then(|| text.find('"').unwrap()..text.len() - 2);
     // What stood before the cut is what was to be sent: the text says only where.
     NewLine { text: text.into(), payload }
 }
