@@ -87,6 +87,11 @@ impl Recorder {
         files::record(&self.dir, id)
     }
 
+    /// Whether a record lies here.
+    pub fn has(&self, id: &TaskId) -> bool {
+        self.path(id).exists()
+    }
+
     /// Makes sure that no line of an earlier life of this name is taken for one of the task's, which has none yet.
     pub async fn begin(&self, id: &TaskId) {
         self.send(Job::Begin { id: id.clone() }).await;

@@ -115,7 +115,12 @@ impl Runner {
 
     /// Removes what is left of a deleted task's files. Only when nobody holds the task: then nobody writes them again.
     pub(crate) async fn clear_away(&self, id: &TaskId) -> Result<(), RunError> {
-        self.recorder.remove(id, None).await?;
+        if self.store.is_shared() && self.recorder.has(id) && self.store.task(id).await?.is_some() {
+            // Another task has got the name, at another worker perhaps, and what lies here is not to be kept.
+            self.refresh(id).await;
+        } else {
+            self.recorder.remove(id, None).await?;
+        }
         Ok(self.store.mark_removed(id).await?)
     }
 

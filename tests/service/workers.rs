@@ -4,7 +4,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::common::brain::finish;
-use crate::common::{Home, Service, eventually};
+use crate::common::{Home, Service, eventually, send};
 use crate::events::{Listening, gated, numbers, parse, since};
 use crate::metrics::{count, scrape};
 use crate::postgres::{Database, Postgres, Stop};
@@ -173,4 +173,29 @@ async fn a_directory_is_one_workers_and_a_task_in_the_foreground_is_nobodys_on_p
         let told = String::from_utf8(refused.stderr).unwrap();
         assert!(refused.status.code() == Some(code) && told.contains(said), "{arguments:?}: {told}");
     }
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_deleted_task_whose_name_was_given_anew() {
+    let Some(database) = Postgres::database().await else { return };
+    let first = start("all", "script:", &database).await;
+    let task = |said: &str, script: Value| json!({"task_id": "t", "instruction": said, "script": script});
+    first.finish(&task("amaranth", json!([{"event": "finish"}]))).await;
+    first.filed("t").await;
+    let kept = |service: &Service| {
+        let record = service.home.record("t");
+        let meta = std::fs::read_to_string(record.with_extension("meta.json")).unwrap_or_default();
+        std::fs::read_to_string(record).unwrap_or_default() + &meta
+    };
+    assert!(kept(&first).contains("amaranth"));
+    // It is away while the task is deleted and its name given anew.
+    let (home, code) = first.stop().await;
+    assert_eq!(code, Some(0));
+    let second = start("all", "script:", &database).await;
+    assert_eq!(send(second.request("DELETE", "/tasks/t")).await.status, 204);
+    second.finish(&task("bergamot", json!([{"event": "finish"}]))).await;
+    let url = database.url();
+    let first = Service::start_in(home, "script:", &[LEASE, ("DATABASE_URL", &url)]).await;
+    eventually("what was deleted is gone", async || !kept(&first).contains("amaranth")).await;
+    eventually("the other's is kept", async || kept(&second).contains("bergamot")).await;
 }
