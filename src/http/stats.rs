@@ -71,7 +71,7 @@ pub(super) async fn stats(State(api): State<Api>, uri: Uri) -> Result<JsonBody<S
 /// What the store says of it, if it answers soon.
 pub(super) async fn seen(api: &Api) -> Result<Seen, StoreError> {
     let now = api.clock.now();
-    let asked = tokio::time::timeout(PATIENCE, api.store.stats(now)).await;
+    let asked = tokio::time::timeout(PATIENCE, api.store.stats()).await;
     let stats = asked.unwrap_or_else(|_| Err(StoreError::Unavailable("it does not answer in time".into())))?;
     let oldest_age = stats.oldest.map(|oldest| now.since(oldest)).unwrap_or_default();
     Ok(Seen { oldest_age, capacity: stats.workers.iter().map(|worker| u64::from(worker.capacity)).sum(), stats })

@@ -59,6 +59,28 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        use sqlx::Error::{Database, Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed};
+        match &error {
+            PoolClosed => Self::Closed,
+            Database(told) => {
+                // What is in the way of the step will be next time, too, in these classes of SQLSTATE: data, integrity, and
+                // syntax or access.
+                let lasting = |code: &str| ["22", "23", "42"].iter().any(|class| code.starts_with(class));
+                if told.code().is_some_and(|code| lasting(&code)) {
+                    Self::Refused(error.into())
+                } else {
+                    Self::Unavailable(error.into())
+                }
+            }
+            Io(_) | Tls(_) | Protocol(_) | PoolTimedOut | WorkerCrashed => Self::Unavailable(error.into()),
+            // An answer that is not understood will not be next time either.
+            _ => Self::Refused(error.into()),
+        }
+    }
+}
+
 impl StoreError {
     /// Whether the same step may succeed later.
     pub fn is_temporary(&self) -> bool {

@@ -60,7 +60,7 @@ pub trait Store: Send + Sync + 'static {
     /// Says that a worker has stopped.
     async fn retire(&self, worker: &WorkerId) -> Result<(), StoreError>;
     /// How much there is to do, and who does it.
-    async fn stats(&self, now: Timestamp) -> Result<Stats, StoreError>;
+    async fn stats(&self) -> Result<Stats, StoreError>;
     /// Ends a queued task, or notes that a running one is to be stopped.
     async fn request_cancel(&self, id: &TaskId, now: Timestamp) -> Result<CancelAnswer, StoreError>;
     /// The tasks of a worker that are to be stopped, as it holds them now.

@@ -34,6 +34,9 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
+/// How many columns a task has, with what was posted.
+pub(super) const COLUMNS: usize = 22;
+
 /// To be followed by WHERE.
 pub(super) const SELECT_TASK: &str = concat!("SELECT ", columns!("t."), ", body FROM tasks t JOIN posted USING (seq) ");
 
@@ -152,9 +155,10 @@ impl TaskRow {
     }
 }
 
-/// A line of the task `id` with the payload that its row leaves out.
-pub(super) fn line<R: Columns>(row: &R, id: &str) -> Result<StoredLine, StoreError> {
-    let read = || Ok((row.number(0)?, row.text(1)?, row.maybe_number(2)?, row.maybe_text(3)?));
+/// A line of the task `id` with the payload that its row leaves out. Its columns, those of `SELECT_LINE`, begin at `first`.
+pub(super) fn line<R: Columns>(row: &R, first: usize, id: &str) -> Result<StoredLine, StoreError> {
+    let payload = || row.maybe_text(first + 3);
+    let read = || Ok((row.number(first)?, row.text(first + 1)?, row.maybe_number(first + 2)?, payload()?));
     let (end, line, cut, payload) = read().map_err(R::Error::into)?;
     Ok(StoredLine { end: unsigned(end), line: whole_line(line, cut, payload, id)? })
 }

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sqlx::PgConnection;
+use sqlx::postgres::PgRow;
 
 use super::clock::now;
-use super::read::ids;
+use super::read::{ids, readable};
 use crate::domain::{TaskId, Timestamp};
 use crate::store::StoreError;
 use crate::store::row::{Columns, parse_id};
@@ -69,10 +70,10 @@ pub(super) async fn removals(db: &mut PgConnection, limit: u32, removed: &Remove
         .fetch_all(db)
         .await?;
     let mut known = removed.known();
-    for row in &rows {
-        let place = (row.number(0)?, row.number(1)?);
-        known.open.insert(place, parse_id(&row.text(2)?)?);
-        known.read = known.read.max(place);
+    let place = |row: &PgRow| -> Result<(i64, i64), StoreError> { Ok((row.number(0)?, row.number(1)?)) };
+    known.open.extend(readable(&rows, |row| Ok((place(row)?, parse_id(&row.text(2)?)?)))?);
+    if let Some(last) = rows.last() {
+        known.read = place(last)?;
     }
     // A name may have been given anew and deleted again.
     let wanted: BTreeSet<_> = known.open.values().take(limit as usize).cloned().collect();

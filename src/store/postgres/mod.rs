@@ -209,7 +209,7 @@ impl Store for PostgresStore {
         self.ask(|db| Box::pin(claim::retire(db, worker))).await
     }
 
-    async fn stats(&self, _: Timestamp) -> Result<Stats, StoreError> {
+    async fn stats(&self) -> Result<Stats, StoreError> {
         // Between two beats of one that lives.
         let lease = self.lease;
         self.ask(move |db| Box::pin(read::stats(db, lease))).await

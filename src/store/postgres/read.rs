@@ -6,11 +6,13 @@ use sqlx::{PgConnection, Row};
 use super::clock::now;
 use super::sql;
 use crate::domain::{Status, Task, TaskId, Timestamp, WorkerId};
-use crate::store::row::{Columns, SELECT_LINE, SELECT_TASK, TaskRow, columns, count, line, parse_id, signed, unsigned};
+use crate::store::row::{
+    COLUMNS, Columns, SELECT_LINE, SELECT_TASK, TaskRow, columns, count, line, parse_id, signed, unsigned,
+};
 use crate::store::{Cursor, Fence, ListQuery, Listed, MAX_PAGE, Stats, StoreError, StoredLine, WorkerStats};
 
 /// Behind the columns of a listed task: how many were found.
-const FOUND: usize = 22;
+const FOUND: usize = COLUMNS;
 
 /// The task's row, by its name.
 pub(super) async fn by_id(db: &mut PgConnection, id: &TaskId) -> Result<Option<TaskRow>, StoreError> {
@@ -45,18 +47,11 @@ pub(super) async fn list(db: &mut PgConnection, query: ListQuery) -> Result<List
     let rows = rows.bind(before).bind(limit + 1).bind(query.status.map(Status::as_str)).bind(signed(MAX_PAGE as u64));
     let rows = rows.fetch_all(db).await?;
     let found = rows.first().map(|row| row.try_get::<i64, _>(FOUND)).transpose()?.unwrap_or_default();
-    let (mut tasks, mut last) = (Vec::with_capacity(rows.len()), None);
-    for row in rows.iter().take(query.limit as usize) {
-        let row = TaskRow::read(row)?;
-        last = Some(Cursor(row.seq));
-        match row.task() {
-            Ok(task) => tasks.push(task),
-            // The others are listed all the same.
-            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "a task cannot be listed"),
-        }
-    }
-    let shown = i64::try_from(rows.len()).unwrap_or(i64::MAX).min(limit);
-    Ok(Listed { tasks, next: last.filter(|_| found > shown) })
+    let shown = rows.get(..query.limit as usize).unwrap_or(&rows);
+    let last = shown.last().map(|row| row.number(0)).transpose()?.map(Cursor);
+    let tasks = readable(shown, |row| TaskRow::read(row)?.task())?;
+    let more = found > i64::try_from(shown.len()).unwrap_or(i64::MAX);
+    Ok(Listed { tasks, next: last.filter(|_| more) })
 }
 
 pub(super) async fn cancel_requests(db: &mut PgConnection, worker: WorkerId) -> Result<Vec<Fence>, StoreError> {
@@ -64,9 +59,7 @@ pub(super) async fn cancel_requests(db: &mut PgConnection, worker: WorkerId) -> 
     let asked = "SELECT id, seq, claim FROM tasks \
                  WHERE cancel_requested = 1 AND finished_at IS NULL AND worker = $1 AND status || '' = 'running'";
     let rows = sqlx::query(asked).bind(worker.as_str()).fetch_all(db).await?;
-    rows.iter()
-        .map(|row| Ok(Fence { id: parse_id(&row.text(0)?)?, seq: row.number(1)?, claim: row.number(2)? }))
-        .collect()
+    readable(&rows, |row| Ok(Fence { id: parse_id(&row.text(0)?)?, seq: row.number(1)?, claim: row.number(2)? }))
 }
 
 /// Tasks whose files nobody has completed in the time that their last worker had for it.
@@ -84,16 +77,27 @@ pub(super) async fn expired(db: &mut PgConnection, before: Timestamp, limit: u32
     ids(&sqlx::query(expired).bind(before.millis()).bind(i64::from(limit)).fetch_all(db).await?)
 }
 
-/// The names in these rows; what is none is left out, so that the others are dealt with.
-pub(super) fn ids(rows: &[PgRow]) -> Result<Vec<TaskId>, StoreError> {
-    let mut ids = Vec::with_capacity(rows.len());
+/// What can be read of these rows. What cannot is left out and told of, so that the others are dealt with.
+pub(super) fn readable<T>(
+    rows: &[PgRow],
+    read: impl Fn(&PgRow) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let mut readable = Vec::with_capacity(rows.len());
     for row in rows {
-        match parse_id(&row.text(0)?) {
-            Ok(id) => ids.push(id),
-            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "a task is left out"),
+        match read(row) {
+            Ok(good) => readable.push(good),
+            Err(error @ StoreError::BadRow { .. }) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a row is left out");
+            }
+            Err(other) => return Err(other),
         }
     }
-    Ok(ids)
+    Ok(readable)
+}
+
+/// The names in these rows.
+pub(super) fn ids(rows: &[PgRow]) -> Result<Vec<TaskId>, StoreError> {
+    readable(rows, |row| parse_id(&row.text(0)?))
 }
 
 pub(super) async fn lines(
@@ -106,7 +110,7 @@ pub(super) async fn lines(
         "{SELECT_LINE} WHERE i.seq = (SELECT seq FROM tasks WHERE id = $1) AND i.log_end > $2 ORDER BY i.iteration LIMIT $3"
     );
     let rows = lines.bind(id.as_str()).bind(signed(from)).bind(i64::from(limit)).fetch_all(db).await?;
-    rows.iter().map(|row| line(row, id.as_str())).collect()
+    rows.iter().map(|row| line(row, 0, id.as_str())).collect()
 }
 
 pub(super) async fn offset_after(db: &mut PgConnection, id: TaskId, iteration: u32) -> Result<u64, StoreError> {

@@ -6,11 +6,14 @@ use sqlx::postgres::PgRow;
 use super::columns::kept;
 use super::sql;
 use crate::domain::{ErrorCode, Intent, Json, Outcome, TaskEvent, TaskState, Timestamp};
-use crate::store::row::{Columns, TaskRow, columns, line, unsigned};
+use crate::store::row::{COLUMNS, Columns, TaskRow, columns, line, unsigned};
 use crate::store::{Claimed, Fence, Pending, StoreError};
 
-/// The columns before those of the task.
-const TASK: usize = 7;
+/// Behind the columns of the task: its last line, what is sent next, and what the line's call was about to do.
+const LINE: usize = COLUMNS;
+const NEXT: usize = LINE + 4;
+const NEXT_TOOL_MS: usize = LINE + 5;
+const INTENT: usize = LINE + 6;
 
 /// The tasks at these places, under these claims. One that cannot be read fails, and says why: it must not take down those
 /// that were claimed with it.
@@ -23,8 +26,8 @@ pub(super) async fn taken(
     let columns = columns!("c.");
     // Each is looked up: a plan that was made when the tables were small would join them whole.
     let reading = sql!(
-        "SELECT i.log_end, i.line, i.cut, before.next, i.next, i.next_tool_ms, c.intent, {columns}, \
-             (SELECT body FROM posted p WHERE p.seq = c.seq) \
+        "SELECT {columns}, (SELECT body FROM posted p WHERE p.seq = c.seq), \
+             i.log_end, i.line, i.cut, before.next, i.next, i.next_tool_ms, c.intent \
          FROM UNNEST($1::bigint[], $2::bigint[]) k (seq, claim) \
          JOIN LATERAL (SELECT * FROM tasks WHERE seq = k.seq AND claim = k.claim LIMIT 1) c ON TRUE \
          LEFT JOIN LATERAL (SELECT * FROM iterations WHERE seq = c.seq AND iteration = c.iteration LIMIT 1) i ON TRUE \
@@ -39,8 +42,8 @@ pub(super) async fn taken(
             Ok(claimed) => taken.push(claimed),
             Err(error @ StoreError::BadRow { .. }) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a task that cannot be read fails");
-                let task = From(row, TASK);
-                fail(db, task.number(0)?, task.number(7)?, &error.to_string(), now).await?;
+                let task = TaskRow::read(row)?;
+                fail(db, task.seq, task.claim, &error.to_string(), now).await?;
             }
             Err(other) => return Err(other),
         }
@@ -49,20 +52,20 @@ pub(super) async fn taken(
 }
 
 fn claimed(row: &PgRow) -> Result<Claimed, StoreError> {
-    let task_row = TaskRow::read(&From(row, TASK))?;
+    let task_row = TaskRow::read(row)?;
     let task = task_row.task()?;
     let fence = Fence { id: task.id.clone(), seq: task_row.seq, claim: task_row.claim };
     let (mut pending, mut last_line, mut intent) = (None, None, None);
     // Most tasks have not begun yet.
     if task.iteration > 0 {
-        if row.maybe_number(0)?.is_none() {
+        if row.maybe_number(LINE)?.is_none() {
             return Err(task_row.bad("iteration", &task.iteration));
         }
-        last_line = Some(line(row, task.id.as_str())?.line);
-        if let Some(next) = row.maybe_text(4)? {
+        last_line = Some(line(row, LINE, task.id.as_str())?.line);
+        if let Some(next) = row.maybe_text(NEXT)? {
             let payload = Json::reread(&next).map_err(|error| task_row.bad("next", &error))?;
-            pending = Some(Pending { payload, tool_ms: row.maybe_number(5)?.map(unsigned) });
-        } else if let Some(text) = row.maybe_text(6)? {
+            pending = Some(Pending { payload, tool_ms: row.maybe_number(NEXT_TOOL_MS)?.map(unsigned) });
+        } else if let Some(text) = row.maybe_text(INTENT)? {
             // Of a call that was cut off.
             intent = Some(Intent::parse(&text).map_err(|error| task_row.bad("intent", &error))?);
         }
@@ -84,31 +87,4 @@ async fn fail(db: &mut PgConnection, seq: i64, claim: i64, reason: &str, now: Ti
         .execute(db)
         .await?;
     Ok(())
-}
-
-/// A part of a row.
-struct From<'a>(&'a PgRow, usize);
-
-impl Columns for From<'_> {
-    type Error = sqlx::Error;
-
-    fn number(&self, column: usize) -> sqlx::Result<i64> {
-        self.0.number(self.1 + column)
-    }
-
-    fn maybe_number(&self, column: usize) -> sqlx::Result<Option<i64>> {
-        self.0.maybe_number(self.1 + column)
-    }
-
-    fn text(&self, column: usize) -> sqlx::Result<String> {
-        self.0.text(self.1 + column)
-    }
-
-    fn maybe_text(&self, column: usize) -> sqlx::Result<Option<String>> {
-        self.0.maybe_text(self.1 + column)
-    }
-
-    fn free_text(&self, column: usize) -> sqlx::Result<Option<String>> {
-        self.0.free_text(self.1 + column)
-    }
 }

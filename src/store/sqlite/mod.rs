@@ -9,6 +9,7 @@
 //! for a lock, and one fsync answers everybody who came during the one before. SQLite is called directly (rusqlite): through
 //! sqlx each statement is handed to a thread and back, which cost more than the statement. sqlx makes the tables.
 
+mod claim;
 mod columns;
 mod db;
 mod lease;
@@ -129,7 +130,7 @@ impl Store for SqliteStore {
     async fn claim(&self, claim: Claim) -> Result<Vec<Claimed>, StoreError> {
         let ring: Ring<_, Vec<Claimed>> =
             |changes, _, claimed| claimed.iter().for_each(|claimed| changes.ring_task(&claimed.task.id));
-        self.writer.write(claim, write::claim, ring).await
+        self.writer.write(claim, claim::claim, ring).await
     }
 
     async fn record(&self, fence: Fence, step: Step) -> Result<Recorded, StoreError> {
@@ -142,12 +143,12 @@ impl Store for SqliteStore {
             changes.ring_queued();
             changes.ring_task(&fence.id);
         };
-        self.writer.write(fence, write::hand_back, ring).await
+        self.writer.write(fence, claim::hand_back, ring).await
     }
 
     async fn recover(&self, worker: &WorkerId, lost_limit: u32, now: Timestamp) -> Result<Recovered, StoreError> {
         let apply: Apply<(WorkerId, u32, Timestamp), _> =
-            |db, (worker, limit, now)| write::recover(db, worker, *limit, *now);
+            |db, (worker, limit, now)| claim::recover(db, worker, *limit, *now);
         let ring: Ring<_, Recovered> = |changes, _, recovered| {
             if recovered.requeued > 0 {
                 changes.ring_queued();
@@ -169,7 +170,7 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    async fn stats(&self, _: Timestamp) -> Result<Stats, StoreError> {
+    async fn stats(&self) -> Result<Stats, StoreError> {
         let mut stats = self.readers.read(read::stats).await?;
         stats.workers.extend(self.worker().clone());
         // It has said how many it ran some time ago.

@@ -86,7 +86,7 @@ pub(super) fn lines(db: &Connection, id: &TaskId, from: u64, limit: u32) -> Resu
     let mut rows = select.query(params![id.as_str(), signed(from), limit])?;
     let mut lines = Vec::new();
     while let Some(row) = rows.next()? {
-        lines.push(line(row, id.as_str())?);
+        lines.push(line(row, 0, id.as_str())?);
     }
     Ok(lines)
 }

@@ -117,7 +117,7 @@ impl Side {
                 store.mark_removed(&named(task)).await.unwrap();
                 format!("{before:?} {:?}", self.world.removals().await)
             }
-            Act::Look { task, worker, before } => self.look(task, worker, before, now).await,
+            Act::Look { task, worker, before } => self.look(task, worker, before).await,
         }
     }
 
@@ -150,13 +150,13 @@ impl Side {
         format!("{:?}, more: {}", listed.tasks, listed.next.is_some())
     }
 
-    async fn look(&self, task: u8, worker: u8, before: i64, now: i64) -> String {
+    async fn look(&self, task: u8, worker: u8, before: i64) -> String {
         let store = &self.world.store;
         self.world.let_run_out().await;
         let cancelled = store.cancel_requests(&worker_of(worker)).await.unwrap();
         let mut cancelled: Vec<_> = cancelled.iter().map(|fence| (fence.id.clone(), fence.claim)).collect();
         cancelled.sort();
-        let stats = store.stats(at(now)).await.unwrap();
+        let stats = store.stats().await.unwrap();
         format!(
             "{:?} {cancelled:?} {} {} {:?} {:?} {:?}",
             store.task(&named(task)).await.unwrap(),
