@@ -191,8 +191,8 @@ pub struct Config {
     #[arg(long, env = "ALLOWED_HOSTS", global = true, value_name = "HOST,…")]
     pub allowed_hosts: Option<String>,
 
-    /// What this process does: everything, HTTP alone, or tasks alone (with HTTP for probes and figures). Apart from all they
-    /// need a `DATABASE_URL` of PostgreSQL
+    /// What this process does: everything, HTTP alone, or tasks alone (with HTTP for probes and figures); api and worker need a
+    /// `DATABASE_URL` of PostgreSQL
     #[arg(
         long,
         env = "ROLE",
