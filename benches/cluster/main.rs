@@ -51,17 +51,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["as", "brain", rest @ ..] => brain::main(rest),
-        chosen => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let _place = place::apart();
-            return runtime.block_on(async {
-                // Interrupted, it still ends what it has started and removes what it has written.
-                tokio::select! {
-                    () = all(chosen) => ExitCode::SUCCESS,
-                    _ = tokio::signal::ctrl_c() => ExitCode::FAILURE,
-                }
-            });
-        }
+        chosen => return place::run(all(chosen)),
     }
     ExitCode::SUCCESS
 }

@@ -54,18 +54,7 @@ fn main() -> ExitCode {
         ["as", "files", rest @ ..] => download::main(rest),
         ["as", "nginx", rest @ ..] => download::become_nginx(rest),
         ["as", "reader", rest @ ..] => big_file::main(rest),
-        chosen => {
-            // The load is made by one thread, so that one of two cores is left to the service.
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let _place = place::apart();
-            return runtime.block_on(async {
-                // Interrupted, it still ends what it has started and removes what it has written.
-                tokio::select! {
-                    () = all(chosen) => ExitCode::SUCCESS,
-                    _ = tokio::signal::ctrl_c() => ExitCode::FAILURE,
-                }
-            });
-        }
+        chosen => return place::run(all(chosen)),
     }
     ExitCode::SUCCESS
 }
