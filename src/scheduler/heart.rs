@@ -56,10 +56,13 @@ impl Scheduler {
     async fn beat(&self) -> Result<(), StoreError> {
         // The time first: what is held is known to be so no earlier.
         let now = self.clock.now();
+        let claiming = self.claiming.try_lock();
         let held: Vec<Fence> = self.running().keys().cloned().collect();
+        let complete = claiming.is_ok();
+        drop(claiming);
         let capacity = if self.drain.is_cancelled() { 0 } else { self.max_running };
         let (worker, started_at) = (self.worker.clone(), self.started_at);
-        let lost = self.store.beat(Heartbeat { worker, capacity, started_at, held, now }).await?;
+        let lost = self.store.beat(Heartbeat { worker, capacity, started_at, held, complete, now }).await?;
         let running = self.running();
         // One that has ended meanwhile is not held any more either, and is not here.
         for (fence, signals) in lost.iter().filter_map(|fence| Some((fence, running.get(fence)?))) {

@@ -55,6 +55,8 @@ pub struct Scheduler {
     retention: Option<Duration>,
     only: Option<TaskId>,
     running: Mutex<HashMap<Fence, Signals>>,
+    /// Held while a claim is asked for: what comes of it is not among those that run yet.
+    claiming: tokio::sync::Mutex<()>,
     freed: Notify,
     tracker: TaskTracker,
     drain: CancellationToken,
@@ -107,6 +109,7 @@ impl Scheduler {
             retention,
             only,
             running: Mutex::default(),
+            claiming: tokio::sync::Mutex::default(),
             freed: Notify::new(),
             tracker: TaskTracker::new(),
             drain,
@@ -202,21 +205,26 @@ impl Scheduler {
                 return;
             }
             let which = self.only.clone().map_or(Which::Any, Which::One);
-            let claim = Claim { worker: self.worker.clone(), limit, which, now: self.clock.now() };
-            match self.store.claim(claim).await {
-                Ok(claimed) => {
-                    let got = claimed.len();
-                    for claimed in claimed {
-                        self.start(claimed);
-                    }
-                    if got < limit as usize {
-                        return;
-                    }
+            if self.claim(which, limit).await < limit as usize {
+                return;
+            }
+        }
+    }
+
+    /// Claims and starts; how many there were.
+    async fn claim(self: &Arc<Self>, which: Which, limit: u32) -> usize {
+        let _claiming = self.claiming.lock().await;
+        match self.store.claim(Claim { worker: self.worker.clone(), limit, which, now: self.clock.now() }).await {
+            Ok(claimed) => {
+                let got = claimed.len();
+                for claimed in claimed {
+                    self.start(claimed);
                 }
-                Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "no tasks can be claimed");
-                    return;
-                }
+                got
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "no tasks can be claimed");
+                0
             }
         }
     }
@@ -278,7 +286,8 @@ impl Scheduler {
 
     async fn cancel_requested(self: &Arc<Self>) {
         if self.only.is_none() {
-            self.claim_cancelled().await;
+            // Tasks that were handed back need a worker to tell the brain; that is short, and does not wait for a free slot.
+            self.claim(Which::Cancelled, BATCH).await;
         }
         match self.store.cancel_requests(&self.worker).await {
             Ok(fences) => {
@@ -287,22 +296,6 @@ impl Scheduler {
             }
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "cancel requests cannot be read");
-            }
-        }
-    }
-
-    /// Tasks that were handed back need a worker to tell the brain; that is short, and does not wait for a free slot.
-    async fn claim_cancelled(self: &Arc<Self>) {
-        let (worker, which) = (self.worker.clone(), Which::Cancelled);
-        let claim = Claim { worker, limit: BATCH, which, now: self.clock.now() };
-        match self.store.claim(claim).await {
-            Ok(claimed) => {
-                for claimed in claimed {
-                    self.start(claimed);
-                }
-            }
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "cancelled tasks cannot be claimed");
             }
         }
     }

@@ -316,6 +316,8 @@ pub struct Heartbeat {
     pub started_at: Timestamp,
     /// What it runs.
     pub held: Vec<Fence>,
+    /// Whether that is all it has: it waits for the answer to no claim.
+    pub complete: bool,
     /// When.
     pub now: Timestamp,
 }

@@ -17,7 +17,7 @@ async fn worker(database: &Database) -> Arc<dyn Store> {
 }
 
 fn beat(worker: &str, held: Vec<codex_agent::store::Fence>) -> Heartbeat {
-    Heartbeat { worker: worker.into(), capacity: 7, started_at: at(1), held, now: SystemClock.now() }
+    Heartbeat { worker: worker.into(), capacity: 7, started_at: at(1), held, complete: true, now: SystemClock.now() }
 }
 
 #[tokio::test]
@@ -96,6 +96,9 @@ async fn a_claim_whose_answer_was_lost_goes_back_and_nobody_has_died_over_it() {
     let now = SystemClock.now().millis() - i64::try_from(LEASE.as_millis() / 2).unwrap();
     let late = Heartbeat { now: Timestamp::from_millis(now), ..beat("w", known.clone()) };
     assert!(store.beat(late).await.unwrap().is_empty());
+    // One that was made while a claim was under way does not know whether that is all.
+    let asking = Heartbeat { complete: false, ..beat("w", known.clone()) };
+    assert!(store.beat(asking).await.unwrap().is_empty());
     assert_eq!(database.psql("SELECT count(*) FROM tasks WHERE status = 'running'").await, "2");
     assert!(store.beat(beat("w", known)).await.unwrap().is_empty());
     let left = "SELECT id, status, attempt, losses, claim FROM tasks ORDER BY id";

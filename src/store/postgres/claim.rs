@@ -106,8 +106,8 @@ pub(super) async fn beat(
     let since = Instant::now();
     let (seqs, claims): (Vec<i64>, Vec<i64>) = beat.held.iter().map(|fence| (fence.seq, fence.claim)).unzip();
     // One that is locked is not waited for: it is being written to, which renews it as well, or the next beat does. What is its
-    // own and it does not know of (the answer to a claim was lost) goes back to the queue, and nobody has died over it: by then
-    // an answer does not come any more. A beat that was long on its way does not know of what was claimed meanwhile.
+    // own and it does not know of (the answer to a claim was lost) goes back to the queue, and nobody has died over it. What was
+    // claimed since the beat was made is not meant: by a quarter of a lease the two clocks do not differ.
     let renew = concat!(
         "WITH me AS (INSERT INTO workers (id, capacity, started_at, seen_at) VALUES ($1, $2, $3, ",
         now!(),
@@ -120,12 +120,8 @@ pub(super) async fn beat(
          renewed AS (UPDATE tasks SET lease_until = ",
         now!(),
         " + $4 WHERE seq = ANY(ARRAY(SELECT seq FROM mine)) RETURNING seq), \
-         unknown AS MATERIALIZED (SELECT seq FROM tasks WHERE status = 'running' AND worker = $1 AND seq <> ALL($5) \
-             AND lease_until < ",
-        now!(),
-        " + $4 / 2 AND ",
-        now!(),
-        " - $10 < $4 / 4 ORDER BY seq LIMIT $8 FOR UPDATE SKIP LOCKED), \
+         unknown AS MATERIALIZED (SELECT seq FROM tasks WHERE $11 AND status = 'running' AND worker = $1 AND seq <> ALL($5) \
+             AND lease_until < $10 + $4 * 3 / 4 ORDER BY seq LIMIT $8 FOR UPDATE SKIP LOCKED), \
          back AS (UPDATE tasks SET status = $9, attempt = attempt - 1, revision = revision + 1, worker = NULL, lease_until = NULL \
              WHERE seq = ANY(ARRAY(SELECT seq FROM unknown))) \
          SELECT t.seq, t.seq IN (SELECT seq FROM renewed) FROM tasks t JOIN UNNEST($5::bigint[], $6::bigint[]) h (seq, claim) \
@@ -143,6 +139,7 @@ pub(super) async fn beat(
         .bind(LOST)
         .bind(queued.status().as_str())
         .bind(beat.now.millis())
+        .bind(beat.complete)
         .fetch_all(db)
         .await?;
     let renewed = rows.iter().map(|row| Ok((row.number(0)?, row.try_get::<bool, _>(1)?)));

@@ -159,7 +159,7 @@ impl Store for SqliteStore {
 
     /// The file is held as a whole, by whoever writes to it.
     async fn beat(&self, beat: Heartbeat) -> Result<Vec<Fence>, StoreError> {
-        let Heartbeat { worker: id, capacity, started_at, held, now } = beat;
+        let Heartbeat { worker: id, capacity, started_at, held, now, .. } = beat;
         let heard = WorkerStats { id, capacity, running: held.len() as u64, started_at, seen_at: now };
         *self.worker() = Some(heard);
         Ok(Vec::new())
