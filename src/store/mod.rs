@@ -13,6 +13,7 @@
 //!
 //! Deliberately absent: policy. What may follow what is said by [`TaskState::on`](crate::domain::TaskState::on).
 
+mod archive;
 mod changes;
 mod error;
 mod postgres;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use archive::{Archive, Ended, Records, open_postgres, open_sqlite};
 pub use changes::{Changes, Subscription};
 pub use error::StoreError;
 pub use postgres::{PostgresSettings, PostgresStore};
@@ -82,6 +84,8 @@ pub trait Store: Send + Sync + 'static {
     async fn lines(&self, id: &TaskId, from: u64, limit: u32) -> Result<Vec<StoredLine>, StoreError>;
     /// Where in the record the first iteration after `iteration` begins, in bytes.
     async fn offset_after(&self, id: &TaskId, iteration: u32) -> Result<u64, StoreError>;
+    /// What ended tasks have left.
+    fn archive(&self) -> Arc<dyn Archive>;
     /// What is worth watching of the database, as far as it is known here without asking it; `None` if it is not.
     fn database(&self) -> Option<Database>;
     /// Whether it answers.
@@ -142,7 +146,7 @@ pub struct ListQuery {
 }
 
 /// A place in the list of tasks: their order of arrival.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cursor(pub i64);
 
 /// A page of the list.

@@ -12,6 +12,7 @@
 //!
 //! Deliberately absent: a leader, advisory locks, and anything that outlives a statement on a connection.
 
+mod archive;
 mod bells;
 mod claim;
 mod clock;
@@ -33,6 +34,7 @@ use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(super) use self::archive::PostgresArchive;
 use self::bells::{Bells, Wishes, learn_time};
 pub use self::clock::DatabaseClock;
 use self::files::Removed;
@@ -42,8 +44,8 @@ pub use self::pool::PostgresSettings;
 use self::queue::Queue;
 use super::row::signed;
 use super::{
-    CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, Heartbeat, ListQuery, Listed, NewTask, Recorded,
-    Recovered, Stats, Step, Store, StoreError, StoredLine, Submitted,
+    Archive, CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, Heartbeat, ListQuery, Listed, NewTask,
+    Recorded, Recovered, Stats, Step, Store, StoreError, StoredLine, Submitted,
 };
 use crate::domain::{Task, TaskId, Timestamp, WorkerId, millis};
 use crate::kill_point::kill_point;
@@ -271,6 +273,10 @@ impl Store for PostgresStore {
     async fn offset_after(&self, id: &TaskId, iteration: u32) -> Result<u64, StoreError> {
         let id = id.clone();
         self.ask(move |db| Box::pin(read::offset_after(db, id, iteration))).await
+    }
+
+    fn archive(&self) -> Arc<dyn Archive> {
+        Arc::new(PostgresArchive::beside(&self.pool))
     }
 
     fn database(&self) -> Option<Database> {

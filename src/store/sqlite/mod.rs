@@ -9,6 +9,7 @@
 //! for a lock, and one fsync answers everybody who came during the one before. SQLite is called directly (rusqlite): through
 //! sqlx each statement is handed to a thread and back, which cost more than the statement. sqlx makes the tables.
 
+mod archive;
 mod claim;
 mod columns;
 mod db;
@@ -20,7 +21,7 @@ mod write;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,11 +29,12 @@ use rusqlite::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection as _};
 
+pub(super) use self::archive::SqliteArchive;
 use self::readers::Readers;
 use self::writer::{Apply, Ring, Writer};
 use super::{
-    CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, Heartbeat, ListQuery, Listed, NewTask, Recorded,
-    Recovered, Stats, Step, Store, StoreError, StoredLine, Submitted, WorkerStats,
+    Archive, CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, Heartbeat, ListQuery, Listed, NewTask,
+    Recorded, Recovered, Stats, Step, Store, StoreError, StoredLine, Submitted, WorkerStats,
 };
 use crate::domain::{Task, TaskId, Timestamp, WorkerId};
 use crate::kill_point::kill_point;
@@ -228,6 +230,10 @@ impl Store for SqliteStore {
     async fn offset_after(&self, id: &TaskId, iteration: u32) -> Result<u64, StoreError> {
         let id = id.clone();
         self.readers.read(move |db| read::offset_after(db, &id, iteration)).await
+    }
+
+    fn archive(&self) -> Arc<dyn Archive> {
+        Arc::new(SqliteArchive::beside(&self.readers))
     }
 
     fn database(&self) -> Option<Database> {

@@ -12,6 +12,7 @@ use crate::store::StoreError;
 const READERS: usize = 4;
 
 /// A few connections, each used by one read at a time, off the async threads.
+#[derive(Clone)]
 pub(super) struct Readers {
     idle: Arc<Mutex<Vec<Connection>>>,
     free: Arc<Semaphore>,
