@@ -37,17 +37,19 @@ fn every_response_has_a_description_and_every_operation_a_name_of_its_own() {
             }
         }
     }
-    assert_eq!(names.len(), 11);
+    assert_eq!(names.len(), 12);
 }
 
 #[test]
 fn the_words_described_are_those_of_the_domain() {
-    use codex_agent::domain::{ErrorCode, Status};
+    use codex_agent::domain::{ErrorCode, Status, VerdictOutcome};
     let document: Value = serde_json::from_str(&codex_agent::http::openapi().to_json().unwrap()).unwrap();
     let described = |name: &str| document["components"]["schemas"][name]["enum"].clone();
     let statuses: Vec<_> = Status::ALL.iter().map(|status| status.as_str()).collect();
     let codes: Vec<_> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+    let verdicts: Vec<_> = VerdictOutcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
     assert_eq!((described("Status"), described("ErrorCode")), (statuses.into(), codes.into()));
+    assert_eq!(described("Verdict"), serde_json::json!(verdicts));
 }
 
 #[tokio::test]
@@ -92,7 +94,7 @@ async fn the_docs_page_shows_every_call_in_a_browser() {
         [&["--headless", "--no-sandbox", "--disable-gpu", &profile, budget], &quiet[..], &["--dump-dom", &url]];
     let Some(output) = tool("chromium", &arguments.concat()).await else { return };
     let page = String::from_utf8_lossy(&output.stdout);
-    for call in ["submit", "list", "get", "delete", "log", "events", "cancel"] {
+    for call in ["submit", "list", "get", "delete", "log", "events", "cancel", "label"] {
         assert!(page.contains(&format!("operations-tasks-{call}")), "{call} is not on the page:\n{page}");
     }
     assert!(page.contains("operations-service-readyz"), "{page}");

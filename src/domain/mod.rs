@@ -5,8 +5,10 @@
 //!  json       a JSON value as the text it came in
 //!  members    a JSON object, member by member
 //!  id         TaskId, parsed once at the edge
+//!  reader     the fields of a posted object, and all that is wrong with them
 //!  spec       what a client posted: known options checked, the rest untouched
 //!  task       Task, TaskState and the one function that changes it
+//!  verdict    what somebody thinks of a task that has ended
 //!  step       the protocol with the brain: payloads out, replies in
 //!  iteration  one line of a task's record
 //!  intent     an edit that is about to be made
@@ -24,10 +26,12 @@ mod intent;
 mod iteration;
 mod json;
 mod members;
+mod reader;
 mod spec;
 mod step;
 mod task;
 mod text;
+mod verdict;
 
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use hex::hex;
@@ -37,8 +41,10 @@ pub(crate) use iteration::millis;
 pub use iteration::{Exchange, Line, LineError};
 pub use json::{Json, JsonError, MAX_DEPTH};
 pub use members::Members;
-pub use spec::{FieldError, SpecLimits, TaskSpec};
+pub use reader::FieldError;
+pub use spec::{SpecLimits, TaskSpec};
 pub use step::{Models, Payload, Reply, ReplyError, StopReason, ToolCall, Usage};
 pub(crate) use task::names;
 pub use task::{ErrorCode, IllegalTransition, Outcome, Status, Task, TaskError, TaskEvent, TaskState};
 pub use text::{one_line, printable};
+pub use verdict::{Verdict, VerdictOutcome};

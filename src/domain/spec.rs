@@ -3,10 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
-
-use super::{Json, Members, TaskId};
+use super::reader::{Reader, escaped};
+use super::{FieldError, Json, Members, TaskId};
 
 /// A posted task whose options have been checked.
 #[derive(Clone, Debug)]
@@ -34,22 +32,6 @@ pub struct SpecLimits {
     pub max_iterations: u32,
 }
 
-/// One field at fault: where it is (RFC 6901) and what is wrong with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldError {
-    /// A JSON Pointer into the body, or the name of a query parameter or header.
-    pub pointer: String,
-    /// One sentence.
-    pub detail: String,
-}
-
-impl FieldError {
-    /// An error about the field at `pointer`.
-    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { pointer: pointer.into(), detail: detail.into() }
-    }
-}
-
 impl TaskSpec {
     /// Priorities a client may give: wide enough for any scheme, and far from overflow.
     pub const PRIORITIES: RangeInclusive<i32> = -1000..=1000;
@@ -62,12 +44,7 @@ impl TaskSpec {
 
     /// Checks the known options of `posted`; all faults are told at once.
     pub fn parse(posted: Json, limits: SpecLimits) -> Result<Self, Vec<FieldError>> {
-        if !posted.is_object() {
-            return Err(vec![FieldError::new("", "a task is a JSON object")]);
-        }
-        let Members(fields) = serde_json::from_str(posted.as_str())
-            .map_err(|error| vec![FieldError::new("", format!("not a readable object: {error}"))])?;
-        let mut reader = Reader { fields, errors: Vec::new() };
+        let mut reader = Reader::new(posted.as_str(), "a task")?;
 
         reader.instruction();
         let id = reader
@@ -87,47 +64,13 @@ impl TaskSpec {
             reader.fault("isolation", "isolation is not available in this version");
         }
 
-        if reader.errors.is_empty() {
-            let max_iterations = max_iterations.unwrap_or(limits.default_iterations);
-            Ok(Self { posted, id, workspace, max_iterations, deadline, priority })
-        } else {
-            // A field that is given twice is looked at more than once.
-            reader.errors.dedup();
-            Err(reader.errors)
-        }
+        reader.done()?;
+        let max_iterations = max_iterations.unwrap_or(limits.default_iterations);
+        Ok(Self { posted, id, workspace, max_iterations, deadline, priority })
     }
 }
 
-/// Reads one known option after the other and collects what is wrong.
-struct Reader<'a> {
-    fields: Vec<(String, &'a RawValue)>,
-    errors: Vec<FieldError>,
-}
-
-impl<'a> Reader<'a> {
-    fn fault(&mut self, name: &str, detail: impl Into<String>) {
-        self.errors.push(FieldError::new(format!("/{name}"), detail));
-    }
-
-    fn ok<T>(&mut self, name: &str, result: Result<T, String>) -> Option<T> {
-        result.map_err(|detail| self.fault(name, detail)).ok()
-    }
-
-    /// The field's text; `null` counts as not given. Given twice, it is a fault: readers would differ on which one counts.
-    fn given(&mut self, name: &str) -> Option<&'a str> {
-        let mut found = self.fields.iter().filter(|(key, _)| key == name).map(|(_, raw)| raw.get());
-        let (first, second) = (found.next(), found.next());
-        if second.is_some() {
-            self.fault(name, "is given more than once");
-        }
-        first.filter(|text| *text != "null")
-    }
-
-    fn read<T: DeserializeOwned>(&mut self, name: &str, what: &str) -> Option<T> {
-        let text = self.given(name)?;
-        self.ok(name, serde_json::from_str(text).map_err(|_| format!("must be {what}")))
-    }
-
+impl Reader<'_> {
     fn instruction(&mut self) {
         if self.fields.iter().all(|(key, _)| key != "instruction") {
             return self.fault("instruction", "is required");
@@ -138,11 +81,6 @@ impl<'a> Reader<'a> {
         if self.read::<String>("instruction", "a string").is_some_and(|text| text.trim().is_empty()) {
             self.fault("instruction", "must not be empty");
         }
-    }
-
-    fn text(&mut self, name: &str) -> Option<String> {
-        let text: String = self.read(name, "a string")?;
-        self.ok(name, if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text) })
     }
 
     /// A whole number within bounds. `300.0` and `3e2` are whole too, as JSON Schema has it.
@@ -165,8 +103,7 @@ impl<'a> Reader<'a> {
         }
         for (key, value) in labels {
             if serde_json::from_str::<String>(value.get()).is_err() {
-                let key = key.replace('~', "~0").replace('/', "~1");
-                self.fault(&format!("labels/{key}"), "must be a string");
+                self.fault(&format!("labels/{}", escaped(&key)), "must be a string");
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Json, StopReason, TaskId, Timestamp, Usage};
+use super::{Json, StopReason, TaskId, Timestamp, Usage, Verdict};
 
 /// A task as the store knows it.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub struct Task {
     pub revision: u64,
     /// What the brain said it used, summed up.
     pub usage: Option<Usage>,
+    /// What somebody thinks of it.
+    pub verdict: Option<Verdict>,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// When it was first taken up.

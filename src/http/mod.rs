@@ -11,6 +11,7 @@
 //!
 //! Deliberately absent: SQL, processes, and any state of its own.
 
+mod body;
 mod docs;
 mod guard;
 mod health;
@@ -129,6 +130,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(tasks::log::log))
         .routes(routes!(tasks::events::events))
         .routes(routes!(tasks::cancel::cancel))
+        .routes(routes!(tasks::label::label))
         .merge(figures())
 }
 

@@ -99,10 +99,10 @@ impl Problem {
         }
     }
 
-    /// Fields of the body are at fault.
-    pub(super) fn fields(errors: Vec<FieldError>) -> Self {
+    /// Fields of the body, which is `what`, are at fault.
+    pub(super) fn fields(what: &str, errors: Vec<FieldError>) -> Self {
         let errors = errors.into_iter().map(|error| FieldError { pointer: format!("#{}", error.pointer), ..error });
-        Self::at_fault("the task cannot be accepted as it is", errors.collect())
+        Self::at_fault(&format!("{what} cannot be accepted as it is"), errors.collect())
     }
 
     /// A query parameter (`?name`) or a header is at fault.

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::{Json, Outcome, Task, Timestamp, Usage};
+use crate::domain::{Json, Outcome, Task, Timestamp, Usage, Verdict, VerdictOutcome};
 
 /// A task.
 #[derive(Debug, Serialize, ToSchema)]
@@ -38,6 +38,9 @@ pub struct TaskView {
     /// Tokens that the brain said it used.
     #[schema(required)]
     usage: Option<UsageView>,
+    /// What somebody thinks of it; left out where nobody has said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<LabelView>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(required, value_type = Option<String>, format = DateTime)]
@@ -96,6 +99,39 @@ pub(super) struct UsageView {
     cached_tokens: Option<u64>,
 }
 
+/// What somebody thinks of a task that has ended.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Label)]
+pub(super) struct LabelView {
+    #[schema(required, value_type = Option<VerdictWord>)]
+    outcome: Option<&'static str>,
+    /// How good it is, on a scale of whoever says so.
+    #[schema(required)]
+    reward: Option<f64>,
+    /// Why.
+    #[schema(required, max_length = 4096)]
+    note: Option<String>,
+    /// When it was said.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+}
+
+/// Whether a task was done as it should be.
+#[derive(ToSchema)]
+#[schema(as = Verdict, rename_all = "snake_case")]
+#[expect(dead_code, reason = "only described; the words are domain::VerdictOutcome's")]
+pub(super) enum VerdictWord {
+    Accepted,
+    Rejected,
+}
+
+impl From<Verdict> for LabelView {
+    fn from(verdict: Verdict) -> Self {
+        let Verdict { outcome, reward, note, at } = verdict;
+        Self { outcome: outcome.map(VerdictOutcome::as_str), reward, note, at }
+    }
+}
+
 impl From<Task> for TaskView {
     fn from(task: Task) -> Self {
         let status = task.state.status().as_str();
@@ -121,6 +157,7 @@ impl From<Task> for TaskView {
             summary,
             error,
             usage,
+            label: task.verdict.map(LabelView::from),
             created_at: task.created_at,
             started_at: task.started_at,
             finished_at: task.finished_at,

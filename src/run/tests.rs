@@ -66,6 +66,7 @@ impl Stored {
             log_bytes: 0,
             revision: 1,
             usage: None::<Usage>,
+            verdict: None,
             created_at: Timestamp::from_millis(0),
             started_at: None,
             finished_at: None,

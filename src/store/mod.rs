@@ -1,7 +1,7 @@
 //! Where tasks and their iterations are kept: the truth that everything else follows.
 //!
 //! ```text
-//!  http ── submit, task, list, request_cancel, delete ─┐
+//!  http ── submit, task, list, label, request_cancel, delete ─┐
 //!  scheduler ── recover, claim, beat, … ───────────────┤► trait Store ─► sqlite (one service), postgres (many workers)
 //!  run ── record, hold, hand_back ─────────────────────┤      │
 //!  recorder ── lines, hold_files, mark_filed ──────────┘      └─ changes: who waits for what
@@ -32,7 +32,9 @@ pub use error::StoreError;
 pub use postgres::{PostgresSettings, PostgresStore};
 pub use sqlite::SqliteStore;
 
-use crate::domain::{Intent, Json, Outcome, Status, Task, TaskId, TaskSpec, TaskState, Timestamp, Usage, WorkerId};
+use crate::domain::{
+    Intent, Json, Outcome, Status, Task, TaskId, TaskSpec, TaskState, Timestamp, Usage, Verdict, WorkerId,
+};
 use crate::metrics::Database;
 
 /// Bytes of posted tasks on a page: enough for any page of ordinary tasks, and far from what a few clients listing the
@@ -67,6 +69,8 @@ pub trait Store: Send + Sync + 'static {
     async fn request_cancel(&self, id: &TaskId, now: Timestamp) -> Result<CancelAnswer, StoreError>;
     /// The tasks of a worker that are to be stopped, as it holds them now.
     async fn cancel_requests(&self, worker: &WorkerId) -> Result<Vec<Fence>, StoreError>;
+    /// Puts a verdict on an ended task, in place of the one it had. One that says the same again changes nothing.
+    async fn label(&self, id: &TaskId, verdict: Verdict) -> Result<LabelAnswer, StoreError>;
     /// Forgets an ended task; notes that its files are to be removed.
     async fn delete(&self, id: &TaskId) -> Result<DeleteAnswer, StoreError>;
     /// Tasks that ended before that time and whose files are complete, the oldest first.
@@ -272,6 +276,7 @@ impl NewTask {
             log_bytes: 0,
             revision: 1,
             usage: None,
+            verdict: None,
             created_at,
             started_at: None,
             finished_at: None,
@@ -374,6 +379,17 @@ pub enum CancelAnswer {
     Accepted(Task),
     /// It ended otherwise before.
     Ended(Task),
+    /// No such task.
+    Missing,
+}
+
+/// What became of a verdict.
+#[derive(Debug)]
+pub enum LabelAnswer {
+    /// The task bears it.
+    Labelled(Box<Task>),
+    /// The task has not ended.
+    NotEnded(Status),
     /// No such task.
     Missing,
 }

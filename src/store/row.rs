@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::domain::{
-    ErrorCode, InvalidTaskId, Json, Outcome, Status, Task, TaskError, TaskId, TaskState, Timestamp, Usage,
+    ErrorCode, InvalidTaskId, Json, Outcome, Status, Task, TaskError, TaskId, TaskState, Timestamp, Usage, Verdict,
+    VerdictOutcome,
 };
 use crate::store::{StoreError, StoredLine};
 
@@ -13,6 +14,7 @@ pub(super) trait Columns {
     type Error: Into<StoreError>;
     fn number(&self, column: usize) -> Result<i64, Self::Error>;
     fn maybe_number(&self, column: usize) -> Result<Option<i64>, Self::Error>;
+    fn maybe_real(&self, column: usize) -> Result<Option<f64>, Self::Error>;
     fn text(&self, column: usize) -> Result<String, Self::Error>;
     fn maybe_text(&self, column: usize) -> Result<Option<String>, Self::Error>;
     /// A text that may have any character in it; JSON has not.
@@ -25,7 +27,7 @@ macro_rules! columns {
         columns!(
             $of: seq, id, workspace, max_iterations, deadline_ms, status, cancel_requested, claim, attempt, iteration, log_bytes,
             summary, error_code, error_message, prompt_tokens, completion_tokens, cached_tokens, revision, created_at, started_at,
-            finished_at
+            finished_at, verdict, reward, note, labelled_at
         )
     };
     ($of:literal: $first:ident $(, $next:ident)*) => {
@@ -35,7 +37,7 @@ macro_rules! columns {
 pub(super) use columns;
 
 /// How many columns a task has, with what was posted.
-pub(super) const COLUMNS: usize = 22;
+pub(super) const COLUMNS: usize = 26;
 
 /// To be followed by WHERE.
 pub(super) const SELECT_TASK: &str = concat!("SELECT ", columns!("t."), ", body FROM tasks t JOIN posted USING (seq) ");
@@ -71,6 +73,10 @@ pub(super) struct TaskRow {
     created_at: i64,
     started_at: Option<i64>,
     finished_at: Option<i64>,
+    verdict: Option<String>,
+    reward: Option<f64>,
+    note: Option<String>,
+    labelled_at: Option<i64>,
     body: String,
 }
 
@@ -98,7 +104,11 @@ impl TaskRow {
             created_at: row.number(18)?,
             started_at: row.maybe_number(19)?,
             finished_at: row.maybe_number(20)?,
-            body: row.text(21)?,
+            verdict: row.maybe_text(21)?,
+            reward: row.maybe_real(22)?,
+            note: row.free_text(23)?,
+            labelled_at: row.maybe_number(24)?,
+            body: row.text(25)?,
         })
     }
 
@@ -117,6 +127,7 @@ impl TaskRow {
             log_bytes: unsigned(self.log_bytes),
             revision: unsigned(self.revision),
             usage: self.usage(),
+            verdict: self.verdict()?,
             created_at: Timestamp::from_millis(self.created_at),
             started_at: self.started_at.map(Timestamp::from_millis),
             finished_at: self.finished_at.map(Timestamp::from_millis),
@@ -143,6 +154,14 @@ impl TaskRow {
         let (prompt, completion) = (self.prompt_tokens?, self.completion_tokens?);
         let cached_tokens = self.cached_tokens.map(unsigned);
         Some(Usage { prompt_tokens: unsigned(prompt), completion_tokens: unsigned(completion), cached_tokens })
+    }
+
+    fn verdict(&self) -> Result<Option<Verdict>, StoreError> {
+        let Some(at) = self.labelled_at else { return Ok(None) };
+        let outcome = |word: &String| VerdictOutcome::from_word(word).ok_or_else(|| self.bad("verdict", word));
+        let outcome = self.verdict.as_ref().map(outcome).transpose()?;
+        let (reward, note, at) = (self.reward, self.note.clone(), Timestamp::from_millis(at));
+        Ok(Some(Verdict { outcome, reward, note, at }))
     }
 
     pub(super) fn bad(&self, column: &'static str, detail: &dyn std::fmt::Display) -> StoreError {

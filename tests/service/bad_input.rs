@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::common::{Service, send};
 
 /// A request that is refused.
+#[derive(Clone)]
 struct Case {
     what: &'static str,
     method: &'static str,
@@ -24,6 +25,10 @@ fn post(what: &'static str, body: impl Into<Vec<u8>>, status: u16, named: &'stat
 
 fn query(what: &'static str, path: &'static str, named: &'static str) -> Case {
     Case { method: "GET", path, media_type: "", ..post(what, "", 422, named) }
+}
+
+fn label(what: &'static str, body: impl Into<Vec<u8>>, status: u16, named: &'static str) -> Case {
+    Case { method: "PUT", path: "/tasks/known/label", ..post(what, body, status, named) }
 }
 
 fn cases() -> Vec<Case> {
@@ -116,12 +121,37 @@ fn cases() -> Vec<Case> {
     ]
 }
 
+fn verdicts() -> Vec<Case> {
+    vec![
+        label("no verdict at all", "", 400, "not valid JSON"),
+        label("a verdict that is a word", "\"accepted\"", 400, "not a JSON object"),
+        label("a verdict that says nothing", "{}", 422, "#/outcome"),
+        label("a note alone", "{\"note\":\"x\"}", 422, "#/outcome"),
+        label("an unknown outcome", "{\"outcome\":\"good\"}", 422, "#/outcome"),
+        label("an outcome in numbers", "{\"outcome\":1}", 422, "#/outcome"),
+        label("a reward in words", "{\"reward\":\"1\"}", 422, "#/reward"),
+        label("an endless reward", "{\"reward\":1e999}", 422, "#/reward"),
+        label("two rewards", "{\"reward\":1,\"reward\":2}", 422, "#/reward"),
+        label("a note that is no text", "{\"reward\":1,\"note\":[]}", 422, "#/note"),
+        label("a note too long", format!("{{\"reward\":1,\"note\":\"{}\"}}", "x".repeat(4097)), 422, "#/note"),
+        label("an unknown field", "{\"reward\":1,\"a/b\":1}", 422, "#/a~1b"),
+        label("a verdict much too long", format!("{{\"note\":\"{}\"}}", "x".repeat(1 << 20)), 413, "1048576"),
+        Case {
+            media_type: "text/plain",
+            ..label("a verdict of another media type", "{\"reward\":1}", 415, "application/json")
+        },
+        Case { path: "/tasks/known/label?x=1", ..label("a query on a verdict", "{\"reward\":1}", 422, "?x") },
+        Case { path: "/tasks/none/label", ..label("a verdict on an unknown task", "{\"reward\":1}", 404, "no task") },
+        Case { method: "POST", ..label("a verdict that is posted", "{\"reward\":1}", 405, "method") },
+    ]
+}
+
 #[tokio::test]
 async fn bad_input_is_refused_by_name_and_nothing_is_stored() {
     let service = Service::start("script:", &[]).await;
     std::fs::write(service.home.code().join("file"), "").unwrap();
     service.finish(&json!({"instruction": "x", "task_id": "known", "script": [{"event": "finish"}]})).await;
-    let cases = cases();
+    let cases = [cases(), verdicts()].concat();
     assert!(cases.len() >= 40);
     for Case { what, method, path, media_type, header, body, status, named } in cases {
         let mut request = service.request(method, path).header(header.0, header.1).body(body);
@@ -144,6 +174,7 @@ async fn bad_input_is_refused_by_name_and_nothing_is_stored() {
     }
     let tasks = service.get("/tasks").await.json();
     assert_eq!(tasks["tasks"].as_array().unwrap().len(), 1, "{tasks}");
+    assert!(tasks["tasks"][0].get("label").is_none(), "{tasks}");
 }
 
 #[tokio::test]

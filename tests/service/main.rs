@@ -20,6 +20,7 @@ mod example_brains;
 mod fidelity;
 mod hostile;
 mod keeping;
+mod label;
 mod lease;
 mod list;
 mod log;

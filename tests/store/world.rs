@@ -81,7 +81,7 @@ pub fn id(name: &str) -> TaskId {
     name.parse().unwrap()
 }
 
-pub fn at(millis: i64) -> Timestamp {
+pub const fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis)
 }
 

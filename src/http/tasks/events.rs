@@ -205,8 +205,8 @@ fn end_number(task: &Task) -> u64 {
 
 /// The task as it was when it had been accepted: what has come of it since is told by later events.
 fn when_queued(task: &Task) -> Task {
-    let (state, usage) = (TaskState::NEW, None);
-    Task { state, attempt: 0, iteration: 0, usage, started_at: None, finished_at: None, ..task.clone() }
+    let (state, usage, verdict) = (TaskState::NEW, None, None);
+    Task { state, attempt: 0, iteration: 0, usage, verdict, started_at: None, finished_at: None, ..task.clone() }
 }
 
 /// The task as it was when a worker had taken it up for the first time.
@@ -239,6 +239,7 @@ mod tests {
             log_bytes: 0,
             revision: 1,
             usage: None,
+            verdict: None,
             created_at: at(1),
             started_at: begun.then_some(at(2)),
             finished_at: ended.then_some(at(3)),

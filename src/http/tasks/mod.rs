@@ -5,6 +5,7 @@ pub(super) mod delete;
 pub(super) mod events;
 mod follow;
 pub(super) mod get;
+pub(super) mod label;
 pub(super) mod list;
 pub(super) mod log;
 mod range;

@@ -1,26 +1,21 @@
 //! `POST /tasks`: a new task, or the one that is known already.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use axum::http::header::LOCATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use utoipa::ToSchema;
 
 use crate::domain::{FieldError, Json, Task, TaskSpec};
+use crate::http::body;
 use crate::http::linger::linger;
 use crate::http::params::Params;
 use crate::http::problem::{Problem, Refusals};
 use crate::http::view::{TaskView, with_etag};
 use crate::http::{Api, health, wait};
 use crate::store::{NewTask, Submitted};
-
-/// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The longest `Idempotency-Key`, in characters.
 const MAX_KEY: usize = 255;
@@ -74,16 +69,16 @@ pub(in crate::http) struct Posted {
     )
 )]
 pub(in crate::http) async fn submit(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
-    let (parts, mut body) = request.into_parts();
+    let (parts, mut sent) = request.into_parts();
     let wait = preferred_wait(&parts.headers);
-    let (idempotency_key, posted) = match taken(&api, &parts, &mut body).await {
+    let (idempotency_key, posted) = match taken(&api, &parts, &mut sent).await {
         Ok(taken) => taken,
         Err(problem) => {
-            linger(body).await;
+            linger(sent).await;
             return Err(problem);
         }
     };
-    let spec = TaskSpec::parse(posted, api.limits).map_err(Problem::fields)?;
+    let spec = TaskSpec::parse(posted, api.limits).map_err(|errors| Problem::fields("the task", errors))?;
     // A task that is known is answered for even when it would not be taken any more.
     let refusal = match check_workspace(&api, &spec).await {
         Ok(()) if api.drain.is_cancelled() => Some(Problem::busy("the service is stopping", 5)),
@@ -117,11 +112,11 @@ pub(in crate::http) async fn submit(State(api): State<Api>, request: Request) ->
 }
 
 /// The request as far as it can be judged without knowing what a task is.
-async fn taken(api: &Api, parts: &Parts, body: &mut Body) -> Result<(Option<String>, Json), Problem> {
+async fn taken(api: &Api, parts: &Parts, sent: &mut Body) -> Result<(Option<String>, Json), Problem> {
     Params::parse(&parts.uri, &[])?;
-    check_media_type(&parts.headers)?;
+    body::check_media_type(&parts.headers)?;
     let key = idempotency_key(&parts.headers)?;
-    Ok((key, parse(&read(&parts.headers, body, api.max_body_bytes).await?)?))
+    Ok((key, body::object(&parts.headers, sent, api.max_body_bytes).await?))
 }
 
 fn answer(status: StatusCode, task: Task, waited: Option<u32>) -> Response {
@@ -134,19 +129,6 @@ fn answer(status: StatusCode, task: Task, waited: Option<u32>) -> Response {
         response.headers_mut().insert(HeaderName::from_static("preference-applied"), applied);
     }
     response
-}
-
-fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let charset = value.to_ascii_lowercase().split(';').skip(1).find_map(|parameter| {
-        parameter.trim().strip_prefix("charset=").map(|charset| charset.trim_matches('"').to_owned())
-    });
-    if essence == "application/json" && charset.is_none_or(|charset| charset == "utf-8") {
-        return Ok(());
-    }
-    let detail = "a task is posted as application/json, in UTF-8 (Content-Type)";
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
@@ -164,32 +146,6 @@ fn preferred_wait(headers: &HeaderMap) -> Option<u32> {
     Some(wait.min(wait::LONGEST))
 }
 
-async fn read(headers: &HeaderMap, body: &mut Body, limit: usize) -> Result<Vec<u8>, Problem> {
-    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > limit as u64) {
-        return Err(too_long(limit));
-    }
-    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await;
-    match collected {
-        Ok(Ok(bytes)) => Ok(bytes.to_bytes().into()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long(limit)),
-        Ok(Err(_)) => Err(Problem::new(StatusCode::BAD_REQUEST, "the body broke off")),
-        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
-    }
-}
-
-fn too_long(limit: usize) -> Problem {
-    let detail = format!("the body is longer than {limit} bytes (MAX_BODY_BYTES)");
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
-}
-
-fn parse(body: &[u8]) -> Result<Json, Problem> {
-    let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, format!("the body is {detail}"));
-    let text = std::str::from_utf8(body).map_err(|error| bad(format!("not UTF-8: {error}")))?;
-    let json = Json::parse(text).map_err(|error| bad(error.to_string()))?;
-    if json.is_object() { Ok(json) } else { Err(bad("not a JSON object".to_owned())) }
-}
-
 async fn check_workspace(api: &Api, spec: &TaskSpec) -> Result<(), Problem> {
     let Some(below) = spec.workspace.clone() else { return Ok(()) };
     let toolbox = std::sync::Arc::clone(&api.toolbox);
@@ -202,7 +158,7 @@ async fn check_workspace(api: &Api, spec: &TaskSpec) -> Result<(), Problem> {
         }
         Ok(Err(error)) => {
             let detail = format!("must be a directory below CODE_DIR: {error}");
-            Err(Problem::fields(vec![FieldError::new("/workspace", detail)]))
+            Err(Problem::fields("the task", vec![FieldError::new("/workspace", detail)]))
         }
         Err(_) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the workspace could not be looked at")),
     }

@@ -18,6 +18,10 @@ impl Columns for PgRow {
         self.try_get(column)
     }
 
+    fn maybe_real(&self, column: usize) -> sqlx::Result<Option<f64>> {
+        self.try_get(column)
+    }
+
     fn text(&self, column: usize) -> sqlx::Result<String> {
         self.try_get(column)
     }

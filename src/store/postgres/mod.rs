@@ -19,6 +19,7 @@ mod clock;
 mod columns;
 mod files;
 mod held;
+mod label;
 mod pool;
 mod queue;
 mod read;
@@ -44,10 +45,10 @@ pub use self::pool::PostgresSettings;
 use self::queue::Queue;
 use super::row::signed;
 use super::{
-    Archive, CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, Heartbeat, ListQuery, Listed, NewTask,
+    Archive, CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, Heartbeat, LabelAnswer, ListQuery, Listed, NewTask,
     Recorded, Recovered, Stats, Step, Store, StoreError, StoredLine, Submitted,
 };
-use crate::domain::{Task, TaskId, Timestamp, WorkerId, millis};
+use crate::domain::{Task, TaskId, Timestamp, Verdict, WorkerId, millis};
 use crate::kill_point::kill_point;
 use crate::metrics::Database;
 
@@ -232,6 +233,13 @@ impl Store for PostgresStore {
     async fn cancel_requests(&self, worker: &WorkerId) -> Result<Vec<Fence>, StoreError> {
         let worker = worker.clone();
         self.ask(|db| Box::pin(read::cancel_requests(db, worker))).await
+    }
+
+    async fn label(&self, id: &TaskId, verdict: Verdict) -> Result<LabelAnswer, StoreError> {
+        let labelled = id.clone();
+        let answer = self.ask(|db| Box::pin(label::label(db, labelled, verdict))).await?;
+        self.changes.ring_task(id);
+        Ok(answer)
     }
 
     async fn delete(&self, id: &TaskId) -> Result<DeleteAnswer, StoreError> {

@@ -10,7 +10,7 @@ use crate::store::row::{Columns, SELECT_TASK, TaskRow, signed};
 use crate::store::{CancelAnswer, DeleteAnswer, NewTask, StoreError, Submitted};
 
 /// How often a step is tried that others have come before: each of them has got further.
-const TRIES: usize = 16;
+pub(super) const TRIES: usize = 16;
 
 /// Takes the task, unless it is known. That as many wait as may is for the caller to know.
 pub(super) async fn submit(db: &mut PgConnection, new: NewTask, full: bool) -> Result<Submitted, StoreError> {

@@ -24,6 +24,10 @@ impl Columns for Row<'_> {
         self.get(column)
     }
 
+    fn maybe_real(&self, column: usize) -> rusqlite::Result<Option<f64>> {
+        self.get(column)
+    }
+
     fn text(&self, column: usize) -> rusqlite::Result<String> {
         self.get(column)
     }

@@ -33,10 +33,10 @@ pub(super) use self::archive::SqliteArchive;
 use self::readers::Readers;
 use self::writer::{Apply, Ring, Writer};
 use super::{
-    Archive, CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, Heartbeat, ListQuery, Listed, NewTask,
+    Archive, CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, Heartbeat, LabelAnswer, ListQuery, Listed, NewTask,
     Recorded, Recovered, Stats, Step, Store, StoreError, StoredLine, Submitted, WorkerStats,
 };
-use crate::domain::{Task, TaskId, Timestamp, WorkerId};
+use crate::domain::{Task, TaskId, Timestamp, Verdict, WorkerId};
 use crate::kill_point::kill_point;
 use crate::metrics::Database;
 
@@ -194,6 +194,11 @@ impl Store for SqliteStore {
     async fn cancel_requests(&self, worker: &WorkerId) -> Result<Vec<Fence>, StoreError> {
         let worker = worker.clone();
         self.readers.read(move |db| read::cancel_requests(db, &worker)).await
+    }
+
+    async fn label(&self, id: &TaskId, verdict: Verdict) -> Result<LabelAnswer, StoreError> {
+        let apply: Apply<(TaskId, Verdict), _> = |db, (id, verdict)| write::label(db, id, verdict);
+        self.writer.write((id.clone(), verdict), apply, |changes, (id, _), _| changes.ring_task(id)).await
     }
 
     async fn delete(&self, id: &TaskId) -> Result<DeleteAnswer, StoreError> {

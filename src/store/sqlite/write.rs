@@ -7,10 +7,10 @@ use rusqlite::{OptionalExtension, Row, named_params, params};
 
 use super::columns::task_row;
 use super::db::Db;
-use crate::domain::{Intent, Json, Outcome, TaskEvent, TaskId, TaskState, Timestamp};
+use crate::domain::{Intent, Json, Outcome, TaskEvent, TaskId, TaskState, Timestamp, Verdict, VerdictOutcome};
 use crate::kill_point::kill_point;
 use crate::store::row::{MOST_TOKENS, SELECT_TASK, TaskRow, signed, unsigned};
-use crate::store::{CancelAnswer, DeleteAnswer, Fence, NewTask, Recorded, Step, StoreError, Submitted};
+use crate::store::{CancelAnswer, DeleteAnswer, Fence, LabelAnswer, NewTask, Recorded, Step, StoreError, Submitted};
 
 pub(super) fn submit(db: &Db, new: &NewTask) -> Result<Submitted, StoreError> {
     let mut known = db.prepare_cached(&format!("{SELECT_TASK} WHERE t.id = ?1 OR t.idempotency_key = ?2"))?;
@@ -185,6 +185,23 @@ pub(super) fn request_cancel(db: &Db, id: &TaskId, now: Timestamp) -> Result<Can
     db.prepare_cached(sql)?.execute(params![to.status().as_str(), finished, row.seq, task.state.status().as_str()])?;
     let task = by_seq(db, row.seq)?.task()?;
     Ok(if finished.is_some() { CancelAnswer::Cancelled(task) } else { CancelAnswer::Accepted(task) })
+}
+
+pub(super) fn label(db: &Db, id: &TaskId, verdict: &Verdict) -> Result<LabelAnswer, StoreError> {
+    let Some(row) = by_id(db, id)? else { return Ok(LabelAnswer::Missing) };
+    let task = row.task()?;
+    if !task.has_ended() {
+        return Ok(LabelAnswer::NotEnded(task.state.status()));
+    }
+    if task.verdict.as_ref().is_some_and(|known| verdict.says_as(known)) {
+        return Ok(LabelAnswer::Labelled(Box::new(task)));
+    }
+    let sql =
+        "UPDATE tasks SET verdict = ?, reward = ?, note = ?, labelled_at = ?, revision = revision + 1 WHERE seq = ?";
+    let outcome = verdict.outcome.map(VerdictOutcome::as_str);
+    let values = params![outcome, verdict.reward, verdict.note, verdict.at.millis(), row.seq];
+    db.prepare_cached(sql)?.execute(values)?;
+    Ok(LabelAnswer::Labelled(Box::new(by_seq(db, row.seq)?.task()?)))
 }
 
 pub(super) fn delete(db: &Db, id: &TaskId) -> Result<DeleteAnswer, StoreError> {

@@ -12,6 +12,7 @@ pub enum Act {
     End { claim: u8, how: u8, with_line: bool },
     HandBack { claim: u8 },
     Cancel { task: u8 },
+    Label { task: u8, outcome: u8, reward: Option<i8>, note: bool },
     Delete { task: u8 },
     Recover { limit: u32 },
     List { status: u8, limit: u32, place: Option<u8> },
@@ -35,6 +36,8 @@ pub fn act() -> impl Strategy<Value = Act> {
         3 => (claim, 0u8..4, any::<bool>()).prop_map(|(claim, how, with_line)| Act::End { claim, how, with_line }),
         1 => claim.prop_map(|claim| Act::HandBack { claim }),
         2 => task.clone().prop_map(|task| Act::Cancel { task }),
+        2 => (task.clone(), 0u8..3, proptest::option::of(-1i8..2), any::<bool>())
+            .prop_map(|(task, outcome, reward, note)| Act::Label { task, outcome, reward, note }),
         1 => task.clone().prop_map(|task| Act::Delete { task }),
         1 => (1u32..4).prop_map(|limit| Act::Recover { limit }),
         1 => (0u8..7, 1u32..4, proptest::option::of(any::<u8>()))

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use codex_agent::domain::{ErrorCode, Intent, Json, Outcome, SpecLimits, Status, TaskSpec, Usage};
+use codex_agent::domain::{
+    ErrorCode, Intent, Json, Outcome, SpecLimits, Status, TaskSpec, Usage, Verdict, VerdictOutcome,
+};
 use codex_agent::store::{
     CancelAnswer, Claim, Cursor, DeleteAnswer, Fence, ListQuery, NewLine, NewTask, Pending, Step, StoreError,
     Submitted, Which,
@@ -91,6 +93,15 @@ impl Side {
                 CancelAnswer::Ended(task) => format!("ended {task:?}"),
                 CancelAnswer::Missing => "missing".into(),
             }),
+            Act::Label { task, outcome, reward, note } => {
+                let verdict = Verdict {
+                    outcome: VerdictOutcome::ALL.get(usize::from(outcome)).copied(),
+                    reward: reward.map(|reward| f64::from(reward) / 3.0),
+                    note: note.then(|| "\0 or \\0".to_owned()),
+                    at: at(now),
+                };
+                told(store.label(&named(task), verdict).await, |answer| format!("{answer:?}"))
+            }
             Act::Delete { task } => {
                 told(store.delete(&named(task)).await, |answer: DeleteAnswer| format!("{answer:?}"))
             }
@@ -216,6 +227,8 @@ fn told<T>(answer: Result<T, StoreError>, tell: impl FnOnce(T) -> String) -> Str
     match answer {
         Ok(answer) => tell(answer),
         Err(StoreError::Lost(id)) => format!("lost {id}"),
+        // Each says so in its own words.
+        Err(StoreError::Refused(_)) => "refused".into(),
         Err(other) => format!("{other:?}"),
     }
 }
