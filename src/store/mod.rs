@@ -15,9 +15,11 @@
 
 mod changes;
 mod error;
+mod listing;
 mod postgres;
 mod row;
 mod sqlite;
+mod words;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -31,7 +33,7 @@ pub use postgres::{PostgresSettings, PostgresStore};
 pub use sqlite::SqliteStore;
 
 use crate::domain::{
-    Intent, Json, Outcome, Status, Task, TaskId, TaskSpec, TaskState, Timestamp, Usage, Verdict, WorkerId,
+    Intent, Json, Outcome, Status, Task, TaskFilter, TaskId, TaskSpec, TaskState, Timestamp, Usage, Verdict, WorkerId,
 };
 use crate::metrics::Database;
 
@@ -138,7 +140,7 @@ pub enum Submitted {
 #[derive(Clone, Debug, Default)]
 pub struct ListQuery {
     /// Only those.
-    pub status: Option<Status>,
+    pub filter: TaskFilter,
     /// Only those older than the one here.
     pub before: Option<Cursor>,
     /// At most so many.
@@ -152,7 +154,7 @@ pub struct Cursor(pub i64);
 /// A page of the list.
 #[derive(Debug)]
 pub struct Listed {
-    /// The tasks; fewer than asked for if they are very long.
+    /// The tasks; fewer than asked for if they are very long, or if many had to be looked at that are not meant.
     pub tasks: Vec<Task>,
     /// Where the next page begins, if there is one.
     pub next: Option<Cursor>,
