@@ -15,6 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("tools", &["domain", "sandbox"]),
     ("brain", &["domain"]),
     ("recorder", &["domain", "store"]),
+    ("export", &["domain", "store", "brain"]),
     ("run", &["domain", "metrics", "store", "recorder", "brain", "tools"]),
     ("scheduler", &["domain", "metrics", "store", "run"]),
     ("config", &["sandbox"]),

@@ -1,0 +1,3 @@
+//! Records become training data.
+
+pub mod redact;
