@@ -24,7 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "app",
         &["domain", "metrics", "store", "recorder", "brain", "tools", "sandbox", "run", "scheduler", "http", "config"],
     ),
-    ("cli", &["domain", "store", "brain", "tools", "sandbox", "http", "config", "app"]),
+    ("cli", &["domain", "store", "brain", "tools", "sandbox", "http", "config", "app", "export"]),
     ("main", &["cli", "sandbox"]),
 ];
 

@@ -19,6 +19,7 @@ mod error;
 mod listing;
 mod postgres;
 mod row;
+mod scratch;
 mod sqlite;
 mod words;
 
@@ -32,6 +33,7 @@ pub use archive::{Archive, Ended, Records, open_postgres, open_sqlite};
 pub use changes::{Changes, Subscription};
 pub use error::StoreError;
 pub use postgres::{PostgresSettings, PostgresStore};
+pub use scratch::{Member, Scratch};
 pub use sqlite::SqliteStore;
 
 use crate::domain::{

@@ -47,8 +47,8 @@ pub use self::pool::PostgresSettings;
 use self::queue::Queue;
 use super::row::signed;
 use super::{
-    Archive, CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, Heartbeat, LabelAnswer, ListQuery, Listed, NewTask,
-    Recorded, Recovered, Stats, Step, Store, StoreError, StoredLine, Submitted,
+    Archive, CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, Heartbeat, LabelAnswer, ListQuery, Listed,
+    NewTask, Recorded, Recovered, Stats, Step, Store, StoreError, StoredLine, Submitted,
 };
 use crate::domain::{Task, TaskId, Timestamp, Verdict, WorkerId, millis};
 use crate::kill_point::kill_point;

@@ -35,8 +35,8 @@ pub(super) use self::archive::SqliteArchive;
 use self::readers::Readers;
 use self::writer::{Apply, Ring, Writer};
 use super::{
-    Archive, CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, Heartbeat, LabelAnswer, ListQuery, Listed, NewTask,
-    Recorded, Recovered, Stats, Step, Store, StoreError, StoredLine, Submitted, WorkerStats,
+    Archive, CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, Heartbeat, LabelAnswer, ListQuery, Listed,
+    NewTask, Recorded, Recovered, Stats, Step, Store, StoreError, StoredLine, Submitted, WorkerStats,
 };
 use crate::domain::{Task, TaskId, Timestamp, Verdict, WorkerId};
 use crate::kill_point::kill_point;
