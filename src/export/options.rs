@@ -9,6 +9,7 @@ use crate::domain::{LabelFilter, Status, TaskFilter, Timestamp, VerdictOutcome, 
 
 /// What is asked of an export. Two that are equal make the same rows of the same tasks.
 #[derive(Args, Clone, Debug, PartialEq, Serialize)]
+#[group(skip)]
 pub struct Options {
     /// What the rows are: a chat for OpenAI's format (arguments as strings) or for Hugging Face's templates (as objects), a
     /// preference in either dialect, an ATIF trajectory, or the records as they are
