@@ -19,7 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("run", &["domain", "metrics", "store", "recorder", "brain", "tools"]),
     ("scheduler", &["domain", "metrics", "store", "run"]),
     ("config", &["sandbox"]),
-    ("http", &["domain", "metrics", "store", "recorder", "tools", "sandbox"]),
+    ("http", &["domain", "metrics", "store", "recorder", "tools", "sandbox", "export"]),
     (
         "app",
         &["domain", "metrics", "store", "recorder", "brain", "tools", "sandbox", "run", "scheduler", "http", "config"],

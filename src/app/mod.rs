@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::database::Opened;
@@ -162,6 +163,8 @@ pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartEr
         },
         max_queued: config.max_queued,
         max_body_bytes: config.max_body_bytes,
+        secrets: config.secrets().into(),
+        exports: Arc::new(Semaphore::new(1)),
         drain: drain.clone(),
     };
     Ok(App {

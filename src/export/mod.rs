@@ -46,7 +46,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-pub use options::{Conflict, Examples, Format, Options, Purpose, Redact, TooLong};
+pub use options::{BadOption, Examples, Format, Options, Purpose, Redact, TooLong};
 pub use select::Reason;
 pub use sink::{Directory, Mode, Rows, Sink, Split};
 pub use totals::{Count, Totals};
