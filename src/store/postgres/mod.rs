@@ -13,6 +13,7 @@
 //! Deliberately absent: a leader, advisory locks, and anything that outlives a statement on a connection.
 
 mod bells;
+mod chores;
 mod claim;
 mod clock;
 mod columns;
@@ -45,8 +46,8 @@ pub use self::pool::PostgresSettings;
 use self::queue::Queue;
 use super::row::signed;
 use super::{
-    CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, Heartbeat, LabelAnswer, ListQuery, Listed, NewTask,
-    Recorded, Recovered, Stats, Step, Store, StoreError, StoredLine, Submitted,
+    CancelAnswer, Changes, Chore, Claim, Claimed, DeleteAnswer, Fence, Heartbeat, LabelAnswer, ListQuery, Listed,
+    NewTask, Recorded, Recovered, Stats, Step, Store, StoreError, StoredLine, Submitted,
 };
 use crate::domain::{Task, TaskId, Timestamp, Verdict, WorkerId, millis};
 use crate::kill_point::kill_point;
@@ -282,6 +283,25 @@ impl Store for PostgresStore {
     async fn offset_after(&self, id: &TaskId, iteration: u32) -> Result<u64, StoreError> {
         let id = id.clone();
         self.ask(move |db| Box::pin(read::offset_after(db, id, iteration))).await
+    }
+
+    async fn begin_chore(&self, chore: Chore, _: Timestamp) -> Result<bool, StoreError> {
+        let lease = self.lease;
+        self.ask(move |db| Box::pin(chores::begin(db, chore, lease))).await
+    }
+
+    async fn keep_chore(&self, chore: Chore, _: Timestamp) -> Result<bool, StoreError> {
+        let lease = self.lease;
+        self.ask(move |db| Box::pin(chores::keep(db, chore, lease))).await
+    }
+
+    async fn end_chore(&self, chore: Chore, done: bool) -> Result<(), StoreError> {
+        self.ask(move |db| Box::pin(chores::end(db, chore, done))).await
+    }
+
+    async fn last_chore(&self, name: &str) -> Result<Option<Timestamp>, StoreError> {
+        let name = name.to_owned();
+        self.ask(|db| Box::pin(chores::last(db, name))).await
     }
 
     fn database(&self) -> Option<Database> {

@@ -9,6 +9,7 @@
 //! for a lock, and one fsync answers everybody who came during the one before. SQLite is called directly (rusqlite): through
 //! sqlx each statement is handed to a thread and back, which cost more than the statement. sqlx makes the tables.
 
+mod chores;
 mod claim;
 mod columns;
 mod db;
@@ -33,8 +34,8 @@ use sqlx::{ConnectOptions, Connection as _};
 use self::readers::Readers;
 use self::writer::{Apply, Ring, Writer};
 use super::{
-    CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, Heartbeat, LabelAnswer, ListQuery, Listed, NewTask,
-    Recorded, Recovered, Stats, Step, Store, StoreError, StoredLine, Submitted, WorkerStats,
+    CancelAnswer, Changes, Chore, Claim, Claimed, DeleteAnswer, Fence, Heartbeat, LabelAnswer, ListQuery, Listed,
+    NewTask, Recorded, Recovered, Stats, Step, Store, StoreError, StoredLine, Submitted, WorkerStats,
 };
 use crate::domain::{Task, TaskId, Timestamp, Verdict, WorkerId};
 use crate::kill_point::kill_point;
@@ -56,6 +57,7 @@ pub struct SqliteStore {
     writer: Writer,
     readers: Readers,
     changes: Changes,
+    lease: Duration,
     /// The worker that has been heard of last: there is one at a time.
     worker: Mutex<Option<WorkerStats>>,
 }
@@ -75,7 +77,7 @@ impl SqliteStore {
         let readers = Readers::open(file).map_err(|error| StoreError::Open(error.into()))?;
         let changes = Changes::default();
         let writer = Writer::start(file.to_owned(), lease, changes.clone()).await?;
-        Ok(Self { file: file.to_owned(), writer, readers, changes, worker: Mutex::default() })
+        Ok(Self { file: file.to_owned(), writer, readers, changes, lease, worker: Mutex::default() })
     }
 }
 
@@ -237,6 +239,23 @@ impl Store for SqliteStore {
     async fn offset_after(&self, id: &TaskId, iteration: u32) -> Result<u64, StoreError> {
         let id = id.clone();
         self.readers.read(move |db| read::offset_after(db, &id, iteration)).await
+    }
+
+    async fn begin_chore(&self, chore: Chore, now: Timestamp) -> Result<bool, StoreError> {
+        self.writer.write((chore, now, self.lease), chores::begin, |_, _, _| {}).await
+    }
+
+    async fn keep_chore(&self, chore: Chore, now: Timestamp) -> Result<bool, StoreError> {
+        self.writer.write((chore, now, self.lease), chores::keep, |_, _, _| {}).await
+    }
+
+    async fn end_chore(&self, chore: Chore, done: bool) -> Result<(), StoreError> {
+        self.writer.write((chore, done), chores::end, |_, _, ()| {}).await
+    }
+
+    async fn last_chore(&self, name: &str) -> Result<Option<Timestamp>, StoreError> {
+        let name = name.to_owned();
+        self.readers.read(move |db| chores::last(db, &name)).await
     }
 
     fn database(&self) -> Option<Database> {
