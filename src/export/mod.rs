@@ -32,6 +32,8 @@ mod prepare;
 mod read;
 pub mod redact;
 mod render;
+mod schedule;
+mod scheduled;
 mod select;
 mod sink;
 mod state;
@@ -47,6 +49,8 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 pub use options::{BadOption, Examples, Format, Options, Purpose, Redact, TooLong};
+pub use schedule::Schedule;
+pub use scheduled::Scheduled;
 pub use select::Reason;
 pub use sink::{Directory, Mode, Rows, Sink, Split};
 pub use totals::{Count, Totals};
