@@ -45,6 +45,24 @@ pub(super) fn after(bytes: &[u8], first: usize, last: usize, run: &mut Run) -> O
     bare(bytes, at, assigned && length != 3 || bytes[sign] == b'%', &bytes[first..last], run)
 }
 
+/// The string that the name from `first` is compared with, where it stands before it: `"…" == password`.
+pub(super) fn before(bytes: &[u8], first: usize) -> Option<(usize, usize, Form)> {
+    let back = |at: usize, most: usize, is: fn(&u8) -> bool| {
+        at - bytes[..at].iter().rev().take(most).take_while(|byte| is(byte)).count()
+    };
+    let path = back(first, 64, |byte| in_name(*byte) || *byte == b'.');
+    let sign = back(path, 8, |byte| *byte == b' ');
+    let string = back(sign, 3, |byte| matches!(byte, b'=' | b'!'));
+    let close = back(string, 8, |byte| *byte == b' ').checked_sub(1)?;
+    let quote = bytes[close];
+    if sign - string < 2 || !matches!(quote, b'"' | b'\'' | b'`') {
+        return None;
+    }
+    let start = back(close, 256, |byte| !matches!(byte, b'"' | b'\'' | b'`' | b'\n'));
+    let end = back(close, 7, |byte| *byte == b'\\').max(start);
+    (start > 0 && bytes[start - 1] == quote).then_some((start, end, Form::Quoted))
+}
+
 /// A value without a sign: an option's next word, an option in a list of words, or `name "value";`.
 fn without_sign(
     bytes: &[u8],
@@ -54,6 +72,16 @@ fn without_sign(
     at: usize,
     run: &mut Run,
 ) -> Option<(usize, usize, Form)> {
+    // Lists of variables give the name first: `name: DB_PASSWORD`, `value: …`.
+    let next = past(bytes, closed, b" \t\r\n,", SPACES * 8);
+    let next = next + usize::from(next > closed && matches!(bytes.get(next), Some(b'"' | b'\'')));
+    if next > closed && bytes[next..].starts_with(b"value") {
+        let colon = past(bytes, next + "value".len(), b"\"'", 1);
+        if bytes.get(colon) == Some(&b':') {
+            let at = past(bytes, colon + 1, b" \t", SPACES);
+            return quoted(bytes, at).or_else(|| bare(bytes, at, false, b"-", run));
+        }
+    }
     if option && closed > last && bytes.get(at) == Some(&b',') {
         let (start, end, _) = quoted(bytes, past(bytes, at + 1, b" \t\r\n", SPACES * 8))?;
         return Some((start, end, Form::Plain));
@@ -101,6 +129,9 @@ fn quoted(bytes: &[u8], at: usize) -> Option<(usize, usize, Form)> {
         return None;
     }
     let start = open + 1;
+    if quote == b'`' && bytes[start..].iter().take_while(|byte| **byte != b'`').any(|byte| *byte == b' ') {
+        return None; // a command within prose
+    }
     if level == 0 && bytes[start..].starts_with(&[quote, quote]) {
         let rest = &bytes[start + 2..];
         let end = rest.windows(3).take(4096).position(|three| three == [quote; 3])?;
