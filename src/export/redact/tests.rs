@@ -240,7 +240,9 @@ fn shape(value: &Value, out: &mut String) {
     match value {
         Value::Array(all) => {
             let _ = write!(out, "[{}", all.len());
-            all.iter().for_each(|value| shape(value, out));
+            for value in all {
+                shape(value, out);
+            }
         }
         // Two names may become one.
         Value::Object(_) => out.push('{'),

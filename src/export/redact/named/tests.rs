@@ -83,6 +83,7 @@ fn prose_code_and_placeholders_stay() {
         "password: <placeholder>",
         "password: {{ vault_password }}",
         "x.getPassword()",
+        "assert password == expected",
         "${PASSWORD:?set PASSWORD}",
         "After a changed Secret: `kubectl -n x rollout`",
         "password = os.environ[\"X\"]",

@@ -41,8 +41,11 @@ pub(super) fn after(bytes: &[u8], first: usize, last: usize, run: &mut Run) -> O
     {
         return Some(quoted);
     }
-    let assigned = matches!(bytes[sign], b'=' | b'%') && sign == last && at == behind && length != 2;
-    bare(bytes, at, assigned && length != 3 || bytes[sign] == b'%', &bytes[first..last], run)
+    let assigned = matches!(&bytes[sign..behind], b"=" | b"%3D") && sign == last && at == behind;
+    let (start, end, form) = bare(bytes, at, assigned, &bytes[first..last], run)?;
+    // What is compared without quotes is another variable.
+    let compared = bytes[sign] == b'!' || bytes[sign..behind].ends_with(b"==");
+    Some((start, end, if compared { Form::Bare } else { form }))
 }
 
 /// The string that the name from `first` is compared with, where it stands before it: `"…" == password`.
