@@ -83,6 +83,8 @@ fn prose_code_and_placeholders_stay() {
         "password: <placeholder>",
         "password: {{ vault_password }}",
         "x.getPassword()",
+        "def read(self, name, pwd=None):",
+        "def getpass(prompt='Password: ', stream=None):",
         "assert password == expected",
         "${PASSWORD:?set PASSWORD}",
         "After a changed Secret: `kubectl -n x rollout`",

@@ -132,6 +132,9 @@ fn quoted(bytes: &[u8], at: usize) -> Option<(usize, usize, Form)> {
         return None;
     }
     let start = open + 1;
+    if [&b", "[..], b"):", b");", b")\n"].iter().any(|rest| bytes[start..].starts_with(rest)) {
+        return None; // the string that the name stood in ends: `input('Password: ')`
+    }
     if quote == b'`' && bytes[start..].iter().take_while(|byte| **byte != b'`').any(|byte| *byte == b' ') {
         return None; // a command within prose
     }
@@ -177,7 +180,7 @@ fn bare(bytes: &[u8], at: usize, assigned: bool, name: &[u8], run: &mut Run) -> 
         end += 1;
     }
     let untrimmed = end;
-    while end > from && !whole_line && matches!(bytes[end - 1], b')' | b']' | b'}' | b',' | b';' | b'.') {
+    while end > from && !whole_line && matches!(bytes[end - 1], b')' | b']' | b'}' | b',' | b';' | b':' | b'.') {
         end -= 1;
     }
     if end == from {
