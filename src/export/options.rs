@@ -6,7 +6,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, FromArgMatches, ValueEnum};
 use serde::Serialize;
 
-use crate::domain::{LabelFilter, Status, TaskFilter, Timestamp, VerdictOutcome, parse_moment};
+use crate::domain::{LabelFilter, Status, Timestamp, VerdictOutcome, parse_moment};
 
 /// What is asked of an export. Two that are equal make the same rows of the same tasks.
 #[derive(Args, Clone, Debug, PartialEq, Serialize)]
@@ -245,17 +245,6 @@ impl Options {
         }
         Ok(self)
     }
-
-    /// The filters that lists of tasks have, too.
-    pub fn filter(&self) -> TaskFilter {
-        TaskFilter {
-            status: self.status.clone(),
-            labels: self.label.clone(),
-            since: self.since,
-            until: self.until,
-            workspace: self.workspace.clone(),
-        }
-    }
 }
 
 impl Format {
@@ -328,6 +317,7 @@ fn words<T: ToString, S: serde::Serializer>(words: &[T], serializer: S) -> Resul
     serializer.collect_seq(words.iter().map(ToString::to_string))
 }
 
+#[expect(clippy::ref_option, reason = "serde hands it over so")]
 fn maybe_word<T: ToString, S: serde::Serializer>(word: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_some(&word.as_ref().map(ToString::to_string))
 }
@@ -371,7 +361,7 @@ mod tests {
             (("to", "/etc"), "to: is not known here; known: format, examples,"),
             (("redact", "none"), "redact: none leaves passwords and keys in the data"),
             (("allow_secrets", "true"), "allow-secrets: goes with redact none alone"),
-            (("format", ""), "format: needs a value"),
+            (("format", ""), "format: must be one of openai, hf"),
         ] {
             let error = pairs(&[query]).unwrap_err();
             assert!(error.replace('_', "-").starts_with(&told.replace('_', "-")), "{error}");

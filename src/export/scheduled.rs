@@ -21,7 +21,7 @@ const NAME: &str = "export";
 const AGAIN: Duration = Duration::from_mins(5);
 
 /// The longest that is slept: clocks are set, and another worker may have died over it.
-const LOOK: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_mins(1);
 
 /// Renewals of a lease before it runs out.
 const BEATS: u32 = 3;
@@ -81,7 +81,7 @@ impl Scheduled {
             let next = self.schedule.next_after(now).map_or(LOOK, |next| next.since(now));
             return Ok(next.clamp(Duration::from_millis(1), LOOK));
         };
-        let chore = Chore { name: NAME.into(), slot: due, worker: self.worker.clone() };
+        let chore = Chore { name: NAME, slot: due, worker: self.worker.clone() };
         if !self.store.begin_chore(chore.clone(), now).await? {
             // Another one is at it.
             return Ok(self.lease.min(LOOK));
