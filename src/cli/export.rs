@@ -84,7 +84,8 @@ pub(super) async fn export(config: Config, options: Options) -> anyhow::Result<E
     let totals = match exported {
         Ok(totals) => totals,
         Err(ExportError::Stopped) => {
-            eprintln!("codex-agent: interrupted; nothing was written");
+            let what = if to_stdout { "the rows are not all" } else { "nothing was written" };
+            eprintln!("codex-agent: interrupted; {what}");
             return Ok(Exit::Interrupted);
         }
         // Whoever read the rows has gone.

@@ -165,6 +165,8 @@ impl Config {
         if let Database::Sqlite(file) = self.database() {
             private.push(("DATABASE_URL", file));
         }
+        // What was exported is of other tasks.
+        private.extend(self.export_dir.iter().map(|dir| ("EXPORT_DIR", dir.clone())));
         private.extend(self.api_tokens_file.iter().map(|file| ("API_TOKENS_FILE", file.clone())));
         private
     }

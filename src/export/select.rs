@@ -194,3 +194,113 @@ pub(super) fn group(posted: &Json) -> [u8; 16] {
     group.copy_from_slice(&hash[..16]);
     group
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{ErrorCode, Outcome, TaskState, Timestamp, Verdict};
+
+    fn task(posted: &str, outcome: Outcome) -> Task {
+        Task {
+            id: "t".parse().unwrap(),
+            posted: Json::parse(posted).unwrap(),
+            workspace: Some("repo".into()),
+            state: TaskState::Ended(outcome),
+            cancel_requested: false,
+            attempt: 1,
+            iteration: 1,
+            max_iterations: 7,
+            deadline: None,
+            log_bytes: 1,
+            revision: 1,
+            usage: None,
+            verdict: None,
+            created_at: Timestamp::from_millis(1000),
+            started_at: None,
+            finished_at: None,
+        }
+    }
+
+    fn succeeded(posted: &str) -> Task {
+        task(posted, Outcome::Succeeded { summary: None })
+    }
+
+    fn failed() -> Task {
+        task(r#"{"instruction":"x"}"#, Outcome::failed(ErrorCode::MaxIterations, "x"))
+    }
+
+    fn judged(task: Task, outcome: VerdictOutcome) -> Task {
+        let verdict = Verdict { outcome: Some(outcome), reward: None, note: None, at: Timestamp::from_millis(2000) };
+        Task { verdict: Some(verdict), ..task }
+    }
+
+    fn reason(flags: &str, task: &Task) -> Option<&'static str> {
+        let words: Vec<String> = flags.split_whitespace().map(str::to_owned).collect();
+        Selection::new(&Options::from_words(&words).unwrap()).reason(task).map(|reason| reason.word())
+    }
+
+    #[test]
+    fn by_default_a_chat_is_of_what_went_well_and_an_archive_of_all() {
+        let (good, bad) = (succeeded(r#"{"instruction":"x"}"#), failed());
+        let stopped = task(r#"{"instruction":"x"}"#, Outcome::Cancelled);
+        for (format, told) in [
+            ("hf", [None, Some("status"), Some("status")]),
+            ("dpo-hf", [None, None, Some("status")]),
+            ("atif", [None; 3]),
+        ] {
+            let flags = format!("--format {format}");
+            assert_eq!([reason(&flags, &good), reason(&flags, &bad), reason(&flags, &stopped)], told, "{format}");
+        }
+        assert_eq!(reason("--status failed,cancelled", &bad), None);
+        assert_eq!(reason("--status failed,cancelled", &good), Some("status"));
+    }
+
+    #[test]
+    fn a_verdict_decides_over_what_is_learnt() {
+        let good = succeeded(r#"{"instruction":"x"}"#);
+        let (accepted, rejected) =
+            (judged(good.clone(), VerdictOutcome::Accepted), judged(good.clone(), VerdictOutcome::Rejected));
+        assert_eq!([reason("", &good), reason("", &accepted), reason("", &rejected)], [None, None, Some("outcome")]);
+        assert_eq!(reason("--outcome accepted", &good), Some("outcome"));
+        assert_eq!(reason("--outcome accepted", &accepted), None);
+        assert_eq!(reason("--format dpo-openai", &rejected), None);
+    }
+
+    #[test]
+    fn filters_name_themselves() {
+        let task = succeeded(r#"{"instruction":"x","labels":{"team":"a","empty":""}}"#);
+        for (flags, told) in [
+            ("--label team", None),
+            ("--label team=a --label empty=", None),
+            ("--label team=b", Some("label")),
+            ("--label other", Some("label")),
+            ("--workspace repo", None),
+            ("--workspace rep", Some("workspace")),
+            ("--since 1970-01-01T00:00:01Z --until 1970-01-01T00:00:01.001Z", None),
+            ("--since 1970-01-01T00:00:01.001Z", Some("since")),
+            ("--until 1970-01-01T00:00:01Z", Some("until")),
+        ] {
+            assert_eq!(reason(flags, &task), told, "{flags}");
+        }
+    }
+
+    #[test]
+    fn what_no_model_decided_is_left_out_unless_asked_for() {
+        let scripted = succeeded(r#"{"instruction":"x","script":[]}"#);
+        assert_eq!(reason("", &scripted), Some("script_brain"));
+        assert_eq!(reason("", &succeeded(r#"{"instruction":"run: make"}"#)), Some("script_brain"));
+        assert_eq!(reason("", &succeeded(r#"{"instruction":"x","replay":"t"}"#)), Some("replay"));
+        assert_eq!(reason("--include-scripted", &scripted), None);
+    }
+
+    #[test]
+    fn a_group_is_a_label_or_an_instruction() {
+        let group = |posted: &str| super::group(&Json::parse(posted).unwrap());
+        let one = group(r#"{"instruction":"fix it","task_id":"a"}"#);
+        assert_eq!(one, group(r#"{"task_id":"b","instruction":" fix it\n","priority":3}"#));
+        assert_ne!(one, group(r#"{"instruction":"fix that"}"#));
+        let labelled = group(r#"{"instruction":"fix it","labels":{"group":"g"}}"#);
+        assert_eq!(labelled, group(r#"{"instruction":"fix that","labels":{"a":"b","group":"g"}}"#));
+        assert_ne!(labelled, group(r#"{"instruction":"g"}"#));
+    }
+}
