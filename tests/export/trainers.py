@@ -11,7 +11,7 @@ import tempfile
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 scratch = tempfile.TemporaryDirectory()
-os.environ["HF_HOME"] = scratch.name
+os.environ["HF_HOME"] = os.environ["TORCHINDUCTOR_CACHE_DIR"] = scratch.name
 
 import datasets
 import torch
