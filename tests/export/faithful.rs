@@ -24,7 +24,7 @@ async fn exported(format: &str, arguments: &[&str]) -> (Vec<Story>, Exported) {
 fn expected(story: &Story) -> Vec<Value> {
     let mut messages = vec![json!({ "role": "user", "content": story.instruction })];
     for turn in &story.turns {
-        messages.push(json!({ "role": "assistant", "call": turn.name, "arguments": turn.arguments }));
+        messages.push(json!({ "role": "assistant", "said": turn.said.as_deref().unwrap_or_default(), "call": turn.name, "arguments": turn.arguments }));
         messages.push(json!({ "role": "tool", "content": compact(&turn.result) }));
     }
     match &story.end {
@@ -47,7 +47,8 @@ fn told(row: &Value) -> Vec<Value> {
             open = call["id"].as_str().map(str::to_owned);
             let arguments = &call["function"]["arguments"];
             let arguments = arguments.as_str().map_or_else(|| arguments.to_string(), str::to_owned);
-            json!({ "role": "assistant", "call": call["function"]["name"], "arguments": arguments })
+            let said = message["content"].as_str().unwrap_or_default();
+            json!({ "role": "assistant", "said": said, "call": call["function"]["name"], "arguments": arguments })
         }
         "tool" => {
             assert_eq!(message["tool_call_id"].as_str(), open.take().as_deref(), "{message}");

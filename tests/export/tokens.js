@@ -73,18 +73,7 @@ function ofRow(text) {
   return lists.flatMap(parts).reduce((sum, message) => sum + ofMessage(message), count(tools));
 }
 
-// The rows of a shard. In a merged record those lines are one that belong to one task: each begins with its first iteration.
-function rows(shard) {
-  const lines = fs.readFileSync(shard, "utf8").split("\n").filter(Boolean);
-  if (!lines[0].startsWith('{"iteration":')) return lines;
-  const tasks = [];
-  for (const line of lines) {
-    if (line.startsWith('{"iteration":1,')) tasks.push([line]);
-    else tasks.at(-1).push(line);
-  }
-  return tasks.map((task) => task.join("\n"));
-}
-
+const rows = (shard) => fs.readFileSync(shard, "utf8").split("\n").filter(Boolean);
 const directory = process.argv[2];
 const read = (name) => fs.readFileSync(path.join(directory, name), "utf8");
 const manifest = JSON.parse(read("manifest.json"));

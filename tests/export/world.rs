@@ -27,6 +27,8 @@ pub struct Story {
 /// A tool call and what came of it, both as JSON text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
+    /// What the model wrote beside the call, as the model's brain keeps it.
+    pub said: Option<String>,
     pub name: String,
     pub arguments: String,
     pub result: String,
@@ -64,7 +66,18 @@ impl Story {
     }
 
     pub fn turn(mut self, name: &str, arguments: &str, result: &str) -> Self {
-        self.turns.push(Turn { name: name.to_owned(), arguments: arguments.to_owned(), result: result.to_owned() });
+        self.turns.push(Turn {
+            said: None,
+            name: name.to_owned(),
+            arguments: arguments.to_owned(),
+            result: result.to_owned(),
+        });
+        self
+    }
+
+    /// The last call comes with words.
+    pub fn saying(mut self, words: &str) -> Self {
+        self.turns.last_mut().unwrap().said = Some(words.to_owned());
         self
     }
 
@@ -89,7 +102,9 @@ impl Story {
     fn reply(&self, after: usize) -> Option<Json> {
         let reply = match (self.turns.get(after), &self.end) {
             (Some(turn), _) => {
-                format!(r#"{{"event":"tool_call","name":{},"arguments":{}}}"#, json!(turn.name), turn.arguments)
+                let said = turn.said.as_ref().map(|said| format!(r#","assistant":{}"#, json!({ "content": said })));
+                let (name, said) = (json!(turn.name), said.unwrap_or_default());
+                format!(r#"{{"event":"tool_call","name":{name},"arguments":{}{said}}}"#, turn.arguments)
             }
             (None, End::Finish(Some(summary))) => json!({ "event": "finish", "summary": summary }).to_string(),
             (None, End::Finish(None)) => json!({ "event": "finish" }).to_string(),
