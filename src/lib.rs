@@ -29,6 +29,7 @@ pub mod brain;
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod export;
 pub mod http;
 pub mod kill_point;
 pub mod metrics;

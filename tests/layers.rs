@@ -15,6 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("tools", &["domain", "sandbox"]),
     ("brain", &["domain"]),
     ("recorder", &["domain", "store"]),
+    ("export", &["domain", "store", "brain"]),
     ("run", &["domain", "metrics", "store", "recorder", "brain", "tools"]),
     ("scheduler", &["domain", "metrics", "store", "run"]),
     ("config", &["sandbox"]),
@@ -23,7 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "app",
         &["domain", "metrics", "store", "recorder", "brain", "tools", "sandbox", "run", "scheduler", "http", "config"],
     ),
-    ("cli", &["domain", "store", "brain", "tools", "sandbox", "http", "config", "app"]),
+    ("cli", &["domain", "store", "brain", "tools", "sandbox", "http", "config", "app", "export"]),
     ("main", &["cli", "sandbox"]),
 ];
 

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use super::{StartError, canonical};
 use crate::config::{Config, Database, Role};
 use crate::domain::{Clock, SystemClock, WorkerId};
-use crate::store::{PostgresSettings, PostgresStore, SqliteStore, Store, StoreError};
+use crate::store::{
+    Archive, PostgresSettings, PostgresStore, SqliteStore, Store, StoreError, open_postgres, open_sqlite,
+};
 
 /// What has been opened.
 pub(super) struct Opened {
@@ -42,6 +44,22 @@ pub(super) async fn open(config: &Config) -> Result<Opened, StartError> {
             let store = PostgresStore::open(settings).await.map_err(|source| failed(&name, source))?;
             let clock = store.clock();
             Ok(Opened { store: Arc::new(store), clock: Arc::new(clock), lock })
+        }
+    }
+}
+
+/// Opens it to read what has ended, beside the services that work with it.
+pub async fn archive(config: &Config) -> Result<Arc<dyn Archive>, StartError> {
+    match config.database() {
+        Database::Sqlite(file) => {
+            let failed = |source| StartError::Store { database: file.display().to_string(), source };
+            open_sqlite(&file).await.map_err(failed)
+        }
+        Database::Postgres(url) => {
+            let failed = |database: &str, source| StartError::Store { database: database.to_owned(), source };
+            let settings = PostgresSettings::new(url.reveal(), config.database_connections, config.lease);
+            let settings = settings.map_err(|source| failed("postgres", source))?;
+            open_postgres(&settings).await.map_err(|source| failed(&settings.to_string(), source))
         }
     }
 }

@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::database::Opened;
+pub use self::database::archive;
 use crate::brain::{
     AskSettings, Brain, GrpcBrain, HttpBrain, OpenAiBrain, OpenAiSettings, OpenAiSetupError, ScriptBrain,
     ScriptSettings, WsBrain,

@@ -42,7 +42,7 @@ use axum::http::HeaderValue;
 pub use grpc::GrpcBrain;
 pub use http::HttpBrain;
 pub use openai::{OpenAiBrain, OpenAiSettings, OpenAiSetupError};
-pub use script::{ScriptBrain, ScriptSettings};
+pub use script::{Followed, ScriptBrain, ScriptSettings, followed};
 pub use ws::WsBrain;
 
 use crate::domain::{ErrorCode, Exchange, Json, TaskId};

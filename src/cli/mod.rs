@@ -5,7 +5,7 @@
 //!  run          one task in the foreground       demo         all of it, on a small project
 //!  openapi      the description of the API       healthcheck  for a container
 //!  doctor       what confines commands, whether the brain answers
-//!  policy       what the rules say of a command
+//!  policy       what the rules say of a command  export       records as training data
 //! ```
 //!
 //! Without a verb a task is read from standard input or `--task_file`, as the program this one grew out of did.
@@ -17,6 +17,7 @@
 mod brain;
 mod demo;
 mod doctor;
+mod export;
 mod healthcheck;
 mod logging;
 mod policy;
@@ -69,6 +70,8 @@ enum Verb {
     /// What the rules say of commands
     #[command(subcommand)]
     Policy(policy::Verb),
+    /// Turn the records of ended tasks into training data
+    Export(Box<export::Options>),
     /// Print the OpenAPI description
     Openapi,
     /// Ask the service at LISTEN whether it is alive
@@ -128,7 +131,10 @@ pub fn main() -> ExitCode {
                         | StartError::OutputDir { .. }
                 )
             };
-            let usage = error.is::<ConfigError>() || error.is::<logging::BadFilter>() || start.is_some_and(value);
+            let usage = error.is::<ConfigError>()
+                || error.is::<crate::export::Conflict>()
+                || error.is::<logging::BadFilter>()
+                || start.is_some_and(value);
             if usage { Exit::Usage.into() } else { Exit::Error.into() }
         }
     }
@@ -162,6 +168,7 @@ fn dispatch(verb: Option<Verb>, task: run::Options, config: Config) -> anyhow::R
             Verb::Brain => brain::brain(config).await,
             Verb::Demo => demo::demo().await,
             Verb::Doctor(options) => doctor::doctor(config, options).await,
+            Verb::Export(options) => export::export(config, *options).await,
             Verb::Healthcheck => healthcheck::healthcheck(&config).await,
             Verb::Openapi | Verb::Policy(_) => Ok(Exit::Done),
         }

@@ -45,6 +45,27 @@ impl Config {
         Ok(tokens)
     }
 
+    /// What this process knows that must not get out, in any form: keys, tokens and passwords.
+    pub fn secrets(&self) -> Vec<String> {
+        let mut secrets: Vec<String> = self.openai_api_key.iter().map(|key| key.trim().to_owned()).collect();
+        let file = self.api_tokens_file.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
+        for list in self.api_tokens.iter().chain(&file) {
+            let tokens = list.split([',', '\n']).map(str::trim).filter(|token| !token.is_empty());
+            secrets.extend(tokens.map(str::to_owned));
+        }
+        if let Database::Postgres(url) = self.database() {
+            let password = url.reveal().parse::<reqwest::Url>().ok();
+            secrets.extend(password.and_then(|url| url.password().map(str::to_owned)));
+        }
+        secrets.extend(variable("PGPASSWORD").and_then(|password| password.into_string().ok()));
+        secrets
+    }
+
+    /// Whether a bar that moves is out of place: it is somebody's log that has it in it.
+    pub fn plain_progress(&self) -> bool {
+        self.ci.is_some() || variable("NO_COLOR").is_some()
+    }
+
     /// `LISTEN`, or its default: this machine only, at `port`.
     pub fn listen_at(&self, port: u16) -> SocketAddr {
         self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)))

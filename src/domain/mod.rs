@@ -8,6 +8,7 @@
 //!  reader     the fields of a posted object, and all that is wrong with them
 //!  spec       what a client posted: known options checked, the rest untouched
 //!  task       Task, TaskState and the one function that changes it
+//!  filter     which tasks are meant
 //!  verdict    what somebody thinks of a task that has ended
 //!  step       the protocol with the brain: payloads out, replies in
 //!  iteration  one line of a task's record
@@ -20,6 +21,7 @@
 //! Deliberately absent: defaults and limits. They come from `config` as arguments.
 
 mod clock;
+mod filter;
 mod hex;
 mod id;
 mod intent;
@@ -34,6 +36,7 @@ mod text;
 mod verdict;
 
 pub use clock::{Clock, SystemClock, Timestamp};
+pub use filter::{InvalidLabel, LabelFilter, TaskFilter, parse_moment};
 pub use hex::hex;
 pub use id::{InvalidTaskId, TaskId, WorkerId};
 pub use intent::{Intent, IntentError};
@@ -42,7 +45,7 @@ pub use iteration::{Exchange, Line, LineError};
 pub use json::{Json, JsonError, MAX_DEPTH};
 pub use members::Members;
 pub use reader::FieldError;
-pub use spec::{SpecLimits, TaskSpec};
+pub use spec::{SpecLimits, TaskSpec, labels_of};
 pub use step::{Models, Payload, Reply, ReplyError, StopReason, ToolCall, Usage};
 pub(crate) use task::names;
 pub use task::{ErrorCode, IllegalTransition, Outcome, Status, Task, TaskError, TaskEvent, TaskState};

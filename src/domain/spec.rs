@@ -21,6 +21,8 @@ pub struct TaskSpec {
     pub deadline: Option<Duration>,
     /// Higher goes first.
     pub priority: i32,
+    /// Words of the client's own, each with its value. Of a name that is given twice the last value counts.
+    pub labels: Vec<(String, String)>,
 }
 
 /// What the service allows; from the configuration.
@@ -59,14 +61,14 @@ impl TaskSpec {
         let deadline = reader.whole("deadline_seconds", 1..=Self::MAX_DEADLINE_SECONDS).map(i32::cast_unsigned);
         let deadline = deadline.map(|seconds| Duration::from_secs(seconds.into()));
         let priority = reader.whole("priority", Self::PRIORITIES).unwrap_or(0);
-        reader.labels();
+        let labels = reader.labels();
         if reader.given("isolation").is_some() {
             reader.fault("isolation", "isolation is not available in this version");
         }
 
         reader.done()?;
         let max_iterations = max_iterations.unwrap_or(limits.default_iterations);
-        Ok(Self { posted, id, workspace, max_iterations, deadline, priority })
+        Ok(Self { posted, id, workspace, max_iterations, deadline, priority, labels })
     }
 }
 
@@ -93,20 +95,32 @@ impl Reader<'_> {
         self.ok(name, if fits { Ok(whole) } else { Err(format!("must be {what}")) })
     }
 
-    fn labels(&mut self) {
-        let Some(text) = self.given("labels") else { return };
-        let Ok(Members(labels)) = serde_json::from_str::<Members<'_>>(text) else {
-            return self.fault("labels", "must be an object of strings");
+    fn labels(&mut self) -> Vec<(String, String)> {
+        let Some(text) = self.given("labels") else { return Vec::new() };
+        let Ok(Members(members)) = serde_json::from_str::<Members<'_>>(text) else {
+            self.fault("labels", "must be an object of strings");
+            return Vec::new();
         };
-        if labels.len() > TaskSpec::MAX_LABELS {
+        if members.len() > TaskSpec::MAX_LABELS {
             self.fault("labels", format!("must have at most {} entries", TaskSpec::MAX_LABELS));
         }
-        for (key, value) in labels {
-            if serde_json::from_str::<String>(value.get()).is_err() {
-                self.fault(&format!("labels/{}", escaped(&key)), "must be a string");
+        let mut labels = Vec::<(String, String)>::with_capacity(members.len());
+        for (key, value) in members {
+            match serde_json::from_str::<String>(value.get()) {
+                Ok(value) => {
+                    labels.retain(|(earlier, _)| *earlier != key);
+                    labels.push((key, value));
+                }
+                Err(_) => self.fault(&format!("labels/{}", escaped(&key)), "must be a string"),
             }
         }
+        labels
     }
+}
+
+/// The labels of a task that was accepted.
+pub fn labels_of(posted: &Json) -> Vec<(String, String)> {
+    Reader::new(posted.as_str(), "a task").map_or_else(|_| Vec::new(), |mut reader| reader.labels())
 }
 
 #[cfg(test)]
@@ -125,6 +139,18 @@ mod tests {
         let spec = TaskSpec::parse(Json::parse(r#"{"instruction":"x","task_id":null}"#).unwrap(), LIMITS).unwrap();
         assert_eq!((spec.max_iterations, spec.priority, spec.deadline), (7, 0, None));
         assert!(spec.id.is_none());
+    }
+
+    #[test]
+    fn of_a_label_that_is_given_twice_the_last_value_counts() {
+        let posted =
+            Json::parse(r#"{"x":"\ud800","labels":{"a":"1","b":"\u0000","a":"2"},"instruction":"x"}"#).unwrap();
+        let labels = [("b", "\0"), ("a", "2")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(labels_of(&posted), labels);
+        assert_eq!(TaskSpec::parse(posted, LIMITS).unwrap().labels, labels);
+        for none in ["{}", r#"{"labels":null}"#, r#"{"labels":7}"#, "7"] {
+            assert!(labels_of(&Json::parse(none).unwrap()).is_empty());
+        }
     }
 
     #[test]

@@ -12,6 +12,11 @@ pub(super) struct Params(Vec<(String, String)>);
 impl Params {
     /// Splits the query; only the `known` names are taken, each once.
     pub(super) fn parse(uri: &Uri, known: &[&str]) -> Result<Self, Problem> {
+        Self::with_repeated(uri, known, &[])
+    }
+
+    /// The same where some of them may be `repeated`.
+    pub(super) fn with_repeated(uri: &Uri, known: &[&str], repeated: &[&str]) -> Result<Self, Problem> {
         let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(uri)
             .map(|axum::extract::Query(pairs)| pairs)
             .map_err(|error| Problem::parameter("?", error.body_text()))?;
@@ -20,7 +25,7 @@ impl Params {
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                 return Err(Problem::parameter(format!("?{name}"), format!("is not known here; known: {known}")));
             }
-            if pairs[..at].iter().any(|(earlier, _)| earlier == name) {
+            if !repeated.contains(&name.as_str()) && pairs[..at].iter().any(|(earlier, _)| earlier == name) {
                 return Err(Problem::parameter(format!("?{name}"), "is given more than once"));
             }
         }
@@ -29,6 +34,11 @@ impl Params {
 
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All that was given by this name, in order.
+    pub(super) fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     pub(super) fn number(&self, name: &str, bounds: RangeInclusive<u32>) -> Result<Option<u32>, Problem> {

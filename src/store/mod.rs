@@ -16,9 +16,12 @@
 mod archive;
 mod changes;
 mod error;
+mod listing;
 mod postgres;
 mod row;
+mod scratch;
 mod sqlite;
+mod words;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -30,10 +33,11 @@ pub use archive::{Archive, Ended, Records, open_postgres, open_sqlite};
 pub use changes::{Changes, Subscription};
 pub use error::StoreError;
 pub use postgres::{PostgresSettings, PostgresStore};
+pub use scratch::{Member, Scratch};
 pub use sqlite::SqliteStore;
 
 use crate::domain::{
-    Intent, Json, Outcome, Status, Task, TaskId, TaskSpec, TaskState, Timestamp, Usage, Verdict, WorkerId,
+    Intent, Json, Outcome, Status, Task, TaskFilter, TaskId, TaskSpec, TaskState, Timestamp, Usage, Verdict, WorkerId,
 };
 use crate::metrics::Database;
 
@@ -142,7 +146,7 @@ pub enum Submitted {
 #[derive(Clone, Debug, Default)]
 pub struct ListQuery {
     /// Only those.
-    pub status: Option<Status>,
+    pub filter: TaskFilter,
     /// Only those older than the one here.
     pub before: Option<Cursor>,
     /// At most so many.
@@ -156,7 +160,7 @@ pub struct Cursor(pub i64);
 /// A page of the list.
 #[derive(Debug)]
 pub struct Listed {
-    /// The tasks; fewer than asked for if they are very long.
+    /// The tasks; fewer than asked for if they are very long, or if many had to be looked at that are not meant.
     pub tasks: Vec<Task>,
     /// Where the next page begins, if there is one.
     pub next: Option<Cursor>,

@@ -105,19 +105,6 @@ fn cases() -> Vec<Case> {
         Case { method: "GET", path: "/tasks/%ff", ..post("no UTF-8 as task", "", 404, "no task") },
         Case { method: "DELETE", path: "/tasks/none", ..post("deleting an unknown task", "", 404, "no task") },
         Case { path: "/tasks/none/cancel", ..post("cancelling an unknown task", "", 404, "no task") },
-        query("no page", "/tasks?limit=0", "?limit"),
-        query("a page too long", "/tasks?limit=201", "?limit"),
-        query("a page in words", "/tasks?limit=ten", "?limit"),
-        query("an unknown status", "/tasks?status=done", "?status"),
-        query("a cursor of somebody else", "/tasks?cursor=zzz", "?cursor"),
-        query("an unknown parameter", "/tasks?stauts=queued", "?stauts"),
-        query("a parameter twice", "/tasks?limit=1&limit=2", "?limit"),
-        query("a wait in words", "/tasks/known?wait=long", "?wait"),
-        query("a wait too long", "/tasks/known?wait=301", "?wait"),
-        query("a place in words", "/tasks/known/log?after=x", "?after"),
-        query("a place before the first", "/tasks/known/log?after=-1", "?after"),
-        query("a place beyond all", "/tasks/known/log?after=2147483648", "?after"),
-        query("neither true nor false", "/tasks/known/log?follow=yes", "?follow"),
     ]
 }
 
@@ -146,12 +133,39 @@ fn verdicts() -> Vec<Case> {
     ]
 }
 
+fn queries() -> Vec<Case> {
+    vec![
+        query("no page", "/tasks?limit=0", "?limit"),
+        query("a page too long", "/tasks?limit=201", "?limit"),
+        query("a page in words", "/tasks?limit=ten", "?limit"),
+        query("an unknown status", "/tasks?status=done", "?status"),
+        query("no status", "/tasks?status=", "?status"),
+        query("half a list of statuses", "/tasks?status=failed,", "?status"),
+        query("two statuses apart", "/tasks?status=failed&status=queued", "?status"),
+        query("a label without a name", "/tasks?label=team&label==a", "?label"),
+        query("a time in words", "/tasks?since=yesterday", "?since"),
+        query("a time without a zone", "/tasks?until=2026-01-31T13:00:00", "?until"),
+        query("an offset that a query spoils", "/tasks?since=2026-01-31T13:00:00+01:00", "?since"),
+        query("a day that is none", "/tasks?until=2026-02-30", "?until"),
+        query("a nameless workspace", "/tasks?workspace=", "?workspace"),
+        query("a cursor of somebody else", "/tasks?cursor=zzz", "?cursor"),
+        query("an unknown parameter", "/tasks?stauts=queued", "?stauts"),
+        query("a parameter twice", "/tasks?limit=1&limit=2", "?limit"),
+        query("a wait in words", "/tasks/known?wait=long", "?wait"),
+        query("a wait too long", "/tasks/known?wait=301", "?wait"),
+        query("a place in words", "/tasks/known/log?after=x", "?after"),
+        query("a place before the first", "/tasks/known/log?after=-1", "?after"),
+        query("a place beyond all", "/tasks/known/log?after=2147483648", "?after"),
+        query("neither true nor false", "/tasks/known/log?follow=yes", "?follow"),
+    ]
+}
+
 #[tokio::test]
 async fn bad_input_is_refused_by_name_and_nothing_is_stored() {
     let service = Service::start("script:", &[]).await;
     std::fs::write(service.home.code().join("file"), "").unwrap();
     service.finish(&json!({"instruction": "x", "task_id": "known", "script": [{"event": "finish"}]})).await;
-    let cases = [cases(), verdicts()].concat();
+    let cases = [cases(), verdicts(), queries()].concat();
     assert!(cases.len() >= 40);
     for Case { what, method, path, media_type, header, body, status, named } in cases {
         let mut request = service.request(method, path).header(header.0, header.1).body(body);

@@ -71,6 +71,55 @@ async fn a_status_narrows_the_list_and_the_default_page_has_fifty() {
     );
 }
 
+#[tokio::test]
+async fn labels_times_and_workspaces_narrow_the_list() {
+    let service = Service::start("script:", &[]).await;
+    std::fs::create_dir(service.home.code().join("repo")).unwrap();
+    let mut created = Vec::new();
+    for (name, more) in [
+        ("a", json!({"labels": {"team": "red", "batch": "1"}})),
+        ("b", json!({"labels": {"team": "blue & green"}, "workspace": "repo"})),
+        ("c", json!({"labels": {"team": "red"}, "workspace": "repo"})),
+        ("d", json!({})),
+    ] {
+        let mut task = json!({"instruction": "x", "task_id": name, "script": [{"event": "finish"}]});
+        task.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let ended = service.finish(&task).await;
+        created.push(ended["created_at"].as_str().unwrap().to_owned());
+    }
+    let listed = async |query: &str| -> String {
+        let answer = service.get(&format!("/tasks?{query}")).await;
+        assert_eq!(answer.status, 200, "{query}: {}", answer.text());
+        let page = answer.json();
+        let ids = page["tasks"].as_array().unwrap().iter().map(|task| task["task_id"].as_str().unwrap().to_owned());
+        ids.collect()
+    };
+    for (query, names) in [
+        ("label=team", "cba"),
+        ("label=team=red", "ca"),
+        ("label=team%3Dblue%20%26+green", "b"),
+        ("label=team&label=batch", "a"),
+        ("label=red", ""),
+        ("workspace=repo", "cb"),
+        ("workspace=repo/", ""),
+        ("workspace=repo&label=team=red&status=succeeded,failed", "c"),
+        ("workspace=repo&label=team=red&status=failed,queued", ""),
+        ("since=2000-01-01", "dcba"),
+        ("until=2000-01-01", ""),
+        ("since=2999-01-01T00:00:00%2B14:00&label=team", ""),
+    ] {
+        assert_eq!(listed(query).await, names, "{query}");
+    }
+    // From the moment of one to before that of another.
+    if created[1] < created[2] && created[2] < created[3] {
+        assert_eq!(listed(&format!("since={}&until={}", created[1], created[3])).await, "cb");
+        assert_eq!(listed(&format!("since={}&until={}", created[1], created[2])).await, "b");
+    }
+    let page = service.get("/tasks?label=team&limit=2").await.json();
+    let next = page["next_cursor"].as_str().unwrap();
+    assert_eq!(listed(&format!("label=team&limit=2&cursor={next}")).await, "a");
+}
+
 /// Times are in one format and one zone, so their digits order them.
 fn created(task: &Value) -> i64 {
     let digits: String = task["created_at"].as_str().unwrap().chars().filter(char::is_ascii_digit).collect();

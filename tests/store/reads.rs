@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use codex_agent::domain::Status;
+use codex_agent::domain::{Status, TaskFilter};
 use codex_agent::store::{Claim, Cursor, ListQuery, PostgresSettings, PostgresStore, Store, Which};
 use futures_util::future::BoxFuture;
 
@@ -42,6 +42,12 @@ const FEW: u32 = 200;
 const RUN: u32 = RUNNING + FEW;
 const COUNT: u32 = WAITING + 2 * RUN;
 
+/// The same for a list of what is two things: so many tasks are found by the one, and looked at for the other.
+const LOOKED_AT: u32 = 3 * 5_000 + FEW;
+
+/// A minute, in milliseconds: one of those that have ended came in each.
+const MINUTE: i64 = 60_000;
+
 /// What is asked, how many rows it may go through, and how it is asked.
 type Question = (&'static str, u32, fn(Arc<PostgresStore>) -> BoxFuture<'static, ()>);
 
@@ -75,7 +81,7 @@ async fn ask_everything(first: &[String], then: &[String]) {
     let Some(database) = Postgres::database().await else { return };
     open(&database).await.close().await;
     // No vacuum and no statistics gathered meanwhile change the state.
-    for table in ["tasks", "posted", "iterations"] {
+    for table in ["tasks", "posted", "iterations", "task_words"] {
         database.psql(&format!("ALTER TABLE {table} SET (autovacuum_enabled = false)")).await;
     }
     for statement in first {
@@ -125,10 +131,38 @@ fn questions() -> Vec<Question> {
         ("how much there is to do", COUNT, |store| Box::pin(async move { drop(store.stats().await.unwrap()) })),
         ("a task", FEW, |store| Box::pin(async move { drop(store.task(&id("old-77")).await.unwrap()) })),
         ("its lines", FEW, |store| Box::pin(async move { drop(store.lines(&id("old-77"), 0, 10).await.unwrap()) })),
-        ("the list", FEW, |store| Box::pin(list(store, None))),
-        ("the list of what waits", FEW, |store| Box::pin(list(store, Some(Status::Queued)))),
-        ("the list of what has failed", FEW, |store| Box::pin(list(store, Some(Status::Failed)))),
-        ("the list of what was cancelled", FEW, |store| Box::pin(list(store, Some(Status::Cancelled)))),
+        ("the list", FEW, |store| Box::pin(list(store, TaskFilter::default()))),
+        ("the list of what waits", FEW, |store| Box::pin(list(store, status(&[Status::Queued])))),
+        ("the list of what has failed", FEW, |store| Box::pin(list(store, status(&[Status::Failed])))),
+        ("the list of what was cancelled", FEW, |store| Box::pin(list(store, status(&[Status::Cancelled])))),
+        ("the list of what has ended", FEW, |store| {
+            Box::pin(list(store, status(&[Status::Succeeded, Status::Failed, Status::Cancelled])))
+        }),
+        ("the list of a label that all have", FEW, |store| Box::pin(list(store, labelled(&["team"])))),
+        ("the list of a label that some have", FEW, |store| Box::pin(list(store, labelled(&["team=7"])))),
+        ("the list of a label that the oldest have", FEW, |store| Box::pin(list(store, labelled(&["rare"])))),
+        ("the list of a label that none has", FEW, |store| Box::pin(list(store, labelled(&["none"])))),
+        ("the list of a workspace", FEW, |store| {
+            Box::pin(list(store, TaskFilter { workspace: Some("w".into()), ..TaskFilter::default() }))
+        }),
+        ("the list of a quarter of an hour", FEW, |store| {
+            let (since, until) = (Some(at(20_000 * MINUTE)), Some(at(20_015 * MINUTE)));
+            Box::pin(list(store, TaskFilter { since, until, ..TaskFilter::default() }))
+        }),
+        ("the list of what came long ago", FEW, |store| {
+            Box::pin(list(store, TaskFilter { until: Some(at(99 * MINUTE)), ..TaskFilter::default() }))
+        }),
+        ("the list of what will come", FEW, |store| {
+            Box::pin(list(store, TaskFilter { since: Some(at(99_999 * MINUTE)), ..TaskFilter::default() }))
+        }),
+        ("the list of a label and a quarter of an hour", FEW, |store| {
+            let (since, until) = (Some(at(20_000 * MINUTE)), Some(at(20_015 * MINUTE)));
+            Box::pin(list(store, TaskFilter { since, until, ..labelled(&["team"]) }))
+        }),
+        ("the list of a label that many have and a status that few have", 2 * LOOKED_AT, |store| {
+            Box::pin(list(store, TaskFilter { status: vec![Status::Failed], ..labelled(&["team"]) }))
+        }),
+        ("the list of two labels", 2 * LOOKED_AT, |store| Box::pin(list(store, labelled(&["team", "rare"])))),
         ("a submission", COUNT, |store| {
             Box::pin(async move {
                 drop(store.submit(new(&format!("new-{}", fastrand::u64(..)), 0)).await.unwrap());
@@ -149,10 +183,18 @@ async fn claim(store: Arc<PostgresStore>, which: Which) {
 }
 
 /// A page in the middle and the first one.
-async fn list(store: Arc<PostgresStore>, status: Option<Status>) {
+async fn list(store: Arc<PostgresStore>, filter: TaskFilter) {
     for before in [Some(Cursor(i64::from(ENDED) / 2)), None] {
-        drop(store.list(ListQuery { status, before, limit: 9 }).await.unwrap());
+        drop(store.list(ListQuery { filter: filter.clone(), before, limit: 9 }).await.unwrap());
     }
+}
+
+fn status(status: &[Status]) -> TaskFilter {
+    TaskFilter { status: status.to_vec(), ..TaskFilter::default() }
+}
+
+fn labelled(labels: &[&str]) -> TaskFilter {
+    TaskFilter { labels: labels.iter().map(|label| label.parse().unwrap()).collect(), ..TaskFilter::default() }
 }
 
 /// A store with one connection, which all its plans belong to.
@@ -166,8 +208,11 @@ fn ended(from: u32, to: u32) -> String {
         "WITH old AS (INSERT INTO tasks (id, priority, max_iterations, status, error_code, error_message, claim, attempt, \
              iteration, log_bytes, filed, created_at, started_at, finished_at) \
              SELECT 'old-' || n, 0, 7, CASE WHEN n < 5 THEN 'failed' ELSE 'succeeded' END, \
-                 CASE WHEN n < 5 THEN 'max_iterations' END, CASE WHEN n < 5 THEN '' END, 1, 1, 1, 2, 1, n, n, n \
-             FROM generate_series({from}, {to} - 1) n RETURNING seq), \
+                 CASE WHEN n < 5 THEN 'max_iterations' END, CASE WHEN n < 5 THEN '' END, 1, 1, 1, 2, 1, n::bigint * {MINUTE}, n, n \
+             FROM generate_series({from}, {to} - 1) n RETURNING seq, finished_at AS n), \
+         words AS (INSERT INTO task_words (seq, word) SELECT seq, word FROM old, UNNEST(ARRAY[ \
+             'team', 'team=' || n % 10, CASE WHEN n < 5 THEN 'rare' END, CASE WHEN n % 10 = 0 THEN '=workspace=w' END]) word \
+             WHERE word IS NOT NULL), \
          lines AS (INSERT INTO iterations (seq, iteration, log_end, line) SELECT seq, 1, 2, '1' || chr(10) FROM old) \
          INSERT INTO posted (seq, body) SELECT seq, '{POSTED}' FROM old"
     )
@@ -179,7 +224,7 @@ fn running() -> String {
         "INSERT INTO workers (id, capacity, started_at, seen_at) \
              SELECT 'worker-' || n, {RUNNING}, 1, {LATER} FROM generate_series(0, {WORKERS} - 1) n; \
          WITH new AS (INSERT INTO tasks (id, priority, max_iterations, status, claim, attempt, worker, lease_until, created_at) \
-             SELECT 'running-' || n, 0, 7, 'running', 1, 1, 'worker-' || n % {WORKERS}, {LATER}, n \
+             SELECT 'running-' || n, 0, 7, 'running', 1, 1, 'worker-' || n % {WORKERS}, {LATER}, {ENDED}::bigint * {MINUTE} + n \
              FROM generate_series(0, {RUNNING} - 1) n RETURNING seq) \
          INSERT INTO posted (seq, body) SELECT seq, '{POSTED}' FROM new"
     )
@@ -189,7 +234,7 @@ fn running() -> String {
 fn waiting(from: u32, to: u32) -> String {
     format!(
         "WITH new AS (INSERT INTO tasks (id, priority, max_iterations, status, created_at) \
-             SELECT 'waiting-' || n, 0, 7, 'queued', n FROM generate_series({from}, {to} - 1) n RETURNING seq) \
+             SELECT 'waiting-' || n, 0, 7, 'queued', {ENDED}::bigint * {MINUTE} + n FROM generate_series({from}, {to} - 1) n RETURNING seq) \
          INSERT INTO posted (seq, body) SELECT seq, '{POSTED}' FROM new"
     )
 }

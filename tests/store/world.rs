@@ -25,7 +25,7 @@ pub struct World {
 }
 
 enum At {
-    File(#[expect(dead_code, reason = "removed with the world")] tempfile::TempDir),
+    File(tempfile::TempDir),
     Server(Database),
 }
 
@@ -41,6 +41,27 @@ impl World {
         let database = Postgres::database().await?;
         let store = Arc::new(PostgresStore::open(settings(&database)).await.unwrap());
         Some(Self { store, at: At::Server(database) })
+    }
+
+    /// Another store on the same database, which is closed to this one first.
+    pub async fn another(&self) -> Arc<dyn Store> {
+        self.store.close().await;
+        match &self.at {
+            At::File(dir) => Arc::new(SqliteStore::open(&dir.path().join("test.db"), LEASE).await.unwrap()),
+            At::Server(database) => Arc::new(PostgresStore::open(settings(database)).await.unwrap()),
+        }
+    }
+
+    /// Changes the database by hand.
+    pub async fn sql(&self, statements: &str) {
+        match &self.at {
+            At::File(dir) => {
+                let db = rusqlite::Connection::open(dir.path().join("test.db")).unwrap();
+                db.busy_timeout(crate::common::PATIENCE).unwrap();
+                db.execute_batch(statements).unwrap();
+            }
+            At::Server(database) => drop(database.psql(statements).await),
+        }
     }
 
     /// The workers of all running tasks are gone, and another one takes up what they left.
@@ -86,7 +107,11 @@ pub const fn at(millis: i64) -> Timestamp {
 }
 
 pub fn new(name: &str, priority: i32) -> NewTask {
-    let posted = Json::parse(&format!(r#"{{"instruction":"x","priority":{priority}}}"#)).unwrap();
+    posted(name, &format!(r#"{{"instruction":"x","priority":{priority}}}"#))
+}
+
+pub fn posted(name: &str, body: &str) -> NewTask {
+    let posted = Json::parse(body).unwrap();
     let spec = TaskSpec::parse(posted, SpecLimits { default_iterations: 7, max_iterations: 200 }).unwrap();
     NewTask { id: id(name), idempotency_key: None, spec, now: at(1), max_queued: 1000 }
 }

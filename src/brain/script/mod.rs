@@ -74,6 +74,29 @@ impl ScriptBrain {
     }
 }
 
+/// What this brain follows in a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Followed {
+    /// The replies in it.
+    Script,
+    /// A record.
+    Replay,
+    /// The lines of its instruction.
+    Directives,
+}
+
+/// What this brain would follow in a task, if there is anything. Nobody posts that to a model.
+pub fn followed(posted: &Json) -> Option<Followed> {
+    let scripted = Scripted::of(posted).ok()?;
+    if scripted.script.is_some() {
+        Some(Followed::Script)
+    } else if scripted.replay.is_some() {
+        Some(Followed::Replay)
+    } else {
+        scripted.program().is_ok().then_some(Followed::Directives)
+    }
+}
+
 #[async_trait]
 impl Brain for ScriptBrain {
     async fn step(&self, request: &StepRequest) -> Result<Json, BrainError> {

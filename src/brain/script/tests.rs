@@ -119,3 +119,13 @@ async fn a_replay_answers_by_the_record_and_stops_where_it_differs() {
     let error = ask(lenient, 5, None).await.unwrap_err();
     assert_eq!(error, "r.jsonl ends after line 4 without a finish");
 }
+
+#[test]
+fn a_task_that_this_brain_would_follow_is_known_by_what_stands_in_it() {
+    let of = |task: Value| followed(&Json::of(&task));
+    assert_eq!(of(json!({"instruction": "x", "script": []})), Some(Followed::Script));
+    assert_eq!(of(json!({"instruction": "x", "replay": "t"})), Some(Followed::Replay));
+    assert_eq!(of(json!({"instruction": "# make it so\nrun: make test"})), Some(Followed::Directives));
+    assert_eq!(of(json!({"instruction": "Make the tests pass.\nrun: make test"})), None);
+    assert_eq!(of(json!({"instruction": "x", "script": "deploy.sh"})), None);
+}

@@ -6,11 +6,11 @@ use axum::http::Uri;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::domain::Status;
+use super::filter::{self, FilterParams, filter};
 use crate::http::Api;
 use crate::http::params::Params;
 use crate::http::problem::{Problem, Refusals};
-use crate::http::view::{StatusWord, TaskView};
+use crate::http::view::TaskView;
 use crate::store::{Cursor, ListQuery, Listed};
 
 /// Tasks on a page when the client does not say.
@@ -23,9 +23,6 @@ const MAX_LIMIT: u32 = 200;
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "only described; Params reads them")]
 pub(in crate::http) struct ListParams {
-    /// Only tasks that stand so.
-    #[param(value_type = Option<StatusWord>, inline)]
-    status: Option<()>,
     /// The most tasks on the page; 50 if not given.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
@@ -43,28 +40,22 @@ pub(in crate::http) struct Page {
     next_cursor: Option<String>,
 }
 
-/// List tasks, newest first. A page of very long tasks has fewer than `limit`. Tasks that arrive meanwhile disturb no listing: each one is on one page at most.
-#[utoipa::path(get, path = "/tasks", tag = "tasks", params(ListParams), responses(
+/// List tasks, newest first. A page has fewer than `limit`, or none, where tasks are very long or few of many are what was asked for: there is more as long as there is a `next_cursor`. Tasks that arrive meanwhile disturb no listing: each one is on one page at most.
+#[utoipa::path(get, path = "/tasks", tag = "tasks", params(FilterParams, ListParams), responses(
     (status = 200, description = "A page.", body = Page),
     (status = 422, description = "A parameter is at fault.", body = Problem, content_type = "application/problem+json"),
     Refusals,
 ))]
 pub(in crate::http) async fn list(State(api): State<Api>, uri: Uri) -> Result<JsonBody<Page>, Problem> {
-    let params = Params::parse(&uri, &["status", "limit", "cursor"])?;
+    let known = [&filter::NAMES[..], &["limit", "cursor"]].concat();
+    let params = Params::with_repeated(&uri, &known, &[filter::LABEL])?;
     let limit = params.number("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
-    let status = params.text("status").map(parse_status).transpose()?;
+    let filter = filter(&params)?;
     let before = params.text("cursor").map(parse_cursor).transpose()?;
 
-    let Listed { tasks, next } = api.store.list(ListQuery { status, before, limit }).await?;
+    let Listed { tasks, next } = api.store.list(ListQuery { filter, before, limit }).await?;
     let next_cursor = next.map(|cursor| cursor.0.to_string());
     Ok(JsonBody(Page { tasks: tasks.into_iter().map(TaskView::from).collect(), next_cursor }))
-}
-
-fn parse_status(word: &str) -> Result<Status, Problem> {
-    Status::from_word(word).ok_or_else(|| {
-        let words: Vec<_> = Status::ALL.iter().map(|status| status.as_str()).collect();
-        Problem::parameter("?status", format!("must be one of {}", words.join(", ")))
-    })
 }
 
 /// A cursor is the place of a task in the order of arrival. To clients it is an opaque word.

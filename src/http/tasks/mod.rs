@@ -3,6 +3,7 @@
 pub(super) mod cancel;
 pub(super) mod delete;
 pub(super) mod events;
+pub(super) mod filter;
 mod follow;
 pub(super) mod get;
 pub(super) mod label;

@@ -20,12 +20,14 @@ mod columns;
 mod files;
 mod held;
 mod label;
+mod list;
 mod pool;
 mod queue;
 mod read;
 mod record;
 mod submit;
 mod taken;
+mod words;
 
 use std::sync::Arc;
 
@@ -45,8 +47,8 @@ pub use self::pool::PostgresSettings;
 use self::queue::Queue;
 use super::row::signed;
 use super::{
-    Archive, CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, Heartbeat, LabelAnswer, ListQuery, Listed, NewTask,
-    Recorded, Recovered, Stats, Step, Store, StoreError, StoredLine, Submitted,
+    Archive, CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, Heartbeat, LabelAnswer, ListQuery, Listed,
+    NewTask, Recorded, Recovered, Stats, Step, Store, StoreError, StoredLine, Submitted,
 };
 use crate::domain::{Task, TaskId, Timestamp, Verdict, WorkerId, millis};
 use crate::kill_point::kill_point;
@@ -84,6 +86,7 @@ impl PostgresStore {
         migrator.set_ignore_missing(true);
         read::refuse_encoding(&mut migrating).await?;
         migrator.run(&mut migrating).await.map_err(StoreError::Migrate)?;
+        words::catch_up(&mut migrating).await?;
         migrating.close().await.map_err(opening)?;
 
         let (pool, beats) = (Pool::for_all(&settings), Pool::for_beats(&settings));
@@ -158,7 +161,7 @@ impl Store for PostgresStore {
     }
 
     async fn list(&self, query: ListQuery) -> Result<Listed, StoreError> {
-        self.ask(|db| Box::pin(read::list(db, query))).await
+        self.ask(|db| Box::pin(list::list(db, query))).await
     }
 
     async fn claim(&self, claim: Claim) -> Result<Vec<Claimed>, StoreError> {

@@ -5,14 +5,9 @@ use sqlx::{PgConnection, Row};
 
 use super::clock::now;
 use super::sql;
-use crate::domain::{Status, Task, TaskId, Timestamp, WorkerId};
-use crate::store::row::{
-    COLUMNS, Columns, SELECT_LINE, SELECT_TASK, TaskRow, columns, count, line, parse_id, signed, unsigned,
-};
-use crate::store::{Cursor, Fence, ListQuery, Listed, MAX_PAGE, Stats, StoreError, StoredLine, WorkerStats};
-
-/// Behind the columns of a listed task: how many were found.
-const FOUND: usize = COLUMNS;
+use crate::domain::{Task, TaskId, Timestamp, WorkerId};
+use crate::store::row::{Columns, SELECT_LINE, SELECT_TASK, TaskRow, count, line, parse_id, signed, unsigned};
+use crate::store::{Fence, Stats, StoreError, StoredLine, WorkerStats};
 
 /// The task's row, by its name.
 pub(super) async fn by_id(db: &mut PgConnection, id: &TaskId) -> Result<Option<TaskRow>, StoreError> {
@@ -22,36 +17,6 @@ pub(super) async fn by_id(db: &mut PgConnection, id: &TaskId) -> Result<Option<T
 
 pub(super) async fn task(db: &mut PgConnection, id: TaskId) -> Result<Option<Task>, StoreError> {
     by_id(db, &id).await?.map(|row| row.task()).transpose()
-}
-
-pub(super) async fn list(db: &mut PgConnection, query: ListQuery) -> Result<Listed, StoreError> {
-    // Of one status as a range of the index that is in this order. If it were a condition of its own, the planner might go
-    // through all tasks from the newest on until it has found enough of that status: through all of them, if there are few.
-    let chosen = if query.status.is_some() {
-        "(status, seq) < ($3, $1) AND status >= $3 ORDER BY status DESC, seq DESC"
-    } else {
-        "seq < $1 AND $3::text IS NULL ORDER BY seq DESC"
-    };
-    let before = query.before.map_or(i64::MAX, |cursor| cursor.0);
-    // One more than asked for tells whether there is a next page. Bodies are sent as far as a page may be long, and no further:
-    // how long they are can be told without reading them.
-    let columns = columns!("t.");
-    let rows = sql!(
-        "SELECT {columns}, (SELECT body FROM posted p WHERE p.seq = t.seq), t.found FROM ( \
-             SELECT t.*, COUNT(*) OVER () AS found, SUM(t.length) OVER (ORDER BY t.seq DESC) - t.length AS sent FROM ( \
-                 SELECT t.*, (SELECT OCTET_LENGTH(body) FROM posted p WHERE p.seq = t.seq)::bigint AS length \
-                 FROM tasks t WHERE {chosen} LIMIT $2) t) t \
-         WHERE t.sent <= $4 ORDER BY t.seq DESC"
-    );
-    let limit = i64::from(query.limit);
-    let rows = rows.bind(before).bind(limit + 1).bind(query.status.map(Status::as_str)).bind(signed(MAX_PAGE as u64));
-    let rows = rows.fetch_all(db).await?;
-    let found = rows.first().map(|row| row.try_get::<i64, _>(FOUND)).transpose()?.unwrap_or_default();
-    let shown = rows.get(..query.limit as usize).unwrap_or(&rows);
-    let last = shown.last().map(|row| row.number(0)).transpose()?.map(Cursor);
-    let tasks = readable(shown, |row| TaskRow::read(row)?.task())?;
-    let more = found > i64::try_from(shown.len()).unwrap_or(i64::MAX);
-    Ok(Listed { tasks, next: last.filter(|_| more) })
 }
 
 pub(super) async fn cancel_requests(db: &mut PgConnection, worker: WorkerId) -> Result<Vec<Fence>, StoreError> {

@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 
 use super::clock::now;
 use super::read::by_id;
-use super::sql;
+use super::{sql, words};
 use crate::domain::{TaskEvent, TaskId, TaskState, Timestamp, millis};
 use crate::store::row::{Columns, SELECT_TASK, TaskRow, signed};
 use crate::store::{CancelAnswer, DeleteAnswer, NewTask, StoreError, Submitted};
@@ -37,7 +37,8 @@ async fn add(db: &mut PgConnection, new: &NewTask) -> Result<Option<Timestamp>, 
                    VALUES ($1, $2, $3, $4, $5, $6, $7, \
                        GREATEST($8, (SELECT created_at FROM tasks ORDER BY seq DESC LIMIT 1))) \
                    ON CONFLICT DO NOTHING RETURNING seq, created_at), \
-               body AS (INSERT INTO posted (seq, body) SELECT seq, $9 FROM added) \
+               body AS (INSERT INTO posted (seq, body) SELECT seq, $9 FROM added), \
+               words AS (INSERT INTO task_words (seq, word) SELECT seq, word FROM added, UNNEST($10::text[]) word) \
                SELECT created_at FROM added";
     let added = sqlx::query(add)
         .bind(new.id.as_str())
@@ -49,6 +50,7 @@ async fn add(db: &mut PgConnection, new: &NewTask) -> Result<Option<Timestamp>, 
         .bind(TaskState::NEW.status().as_str())
         .bind(new.now.millis())
         .bind(new.spec.posted.as_str())
+        .bind(words::of(new))
         .fetch_optional(db)
         .await?;
     Ok(added.map(|added| added.number(0)).transpose()?.map(Timestamp::from_millis))

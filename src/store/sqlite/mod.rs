@@ -14,9 +14,11 @@ mod claim;
 mod columns;
 mod db;
 mod lease;
+mod list;
 mod read;
 mod readers;
 mod wal;
+mod words;
 mod write;
 mod writer;
 
@@ -33,8 +35,8 @@ pub(super) use self::archive::SqliteArchive;
 use self::readers::Readers;
 use self::writer::{Apply, Ring, Writer};
 use super::{
-    Archive, CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, Heartbeat, LabelAnswer, ListQuery, Listed, NewTask,
-    Recorded, Recovered, Stats, Step, Store, StoreError, StoredLine, Submitted, WorkerStats,
+    Archive, CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, Heartbeat, LabelAnswer, ListQuery, Listed,
+    NewTask, Recorded, Recovered, Stats, Step, Store, StoreError, StoredLine, Submitted, WorkerStats,
 };
 use crate::domain::{Task, TaskId, Timestamp, Verdict, WorkerId};
 use crate::kill_point::kill_point;
@@ -70,6 +72,8 @@ impl SqliteStore {
         let mut migrating = options(file).create_if_missing(true).connect().await.map_err(opening)?;
         sqlx::migrate!("migrations/sqlite").run(&mut migrating).await.map_err(StoreError::Migrate)?;
         migrating.close().await.map_err(opening)?;
+        let behind = file.to_owned();
+        tokio::task::spawn_blocking(move || words::catch_up(&behind)).await.map_err(|_| StoreError::Closed)??;
         let readers = Readers::open(file).map_err(|error| StoreError::Open(error.into()))?;
         let changes = Changes::default();
         let writer = Writer::start(file.to_owned(), lease, changes.clone()).await?;
@@ -126,7 +130,7 @@ impl Store for SqliteStore {
     }
 
     async fn list(&self, query: ListQuery) -> Result<Listed, StoreError> {
-        self.readers.read(move |db| read::list(db, &query)).await
+        self.readers.read(move |db| list::list(db, &query)).await
     }
 
     async fn claim(&self, claim: Claim) -> Result<Vec<Claimed>, StoreError> {

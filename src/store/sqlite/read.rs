@@ -3,34 +3,13 @@
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::columns::task_row;
-use crate::domain::{Status, Task, TaskId, Timestamp, WorkerId};
+use crate::domain::{Task, TaskId, Timestamp, WorkerId};
 use crate::store::row::{SELECT_LINE, SELECT_TASK, line, parse_id, signed, unsigned};
-use crate::store::{Cursor, Fence, ListQuery, Listed, MAX_PAGE, Stats, StoreError, StoredLine};
+use crate::store::{Fence, Stats, StoreError, StoredLine};
 
 pub(super) fn task(db: &Connection, id: &TaskId) -> Result<Option<Task>, StoreError> {
     let mut select = db.prepare_cached(&format!("{SELECT_TASK} WHERE id = ?"))?;
     select.query_row([id.as_str()], task_row).optional()?.map(|row| row.task()).transpose()
-}
-
-pub(super) fn list(db: &Connection, query: &ListQuery) -> Result<Listed, StoreError> {
-    let by_status = if query.status.is_some() { "AND status = ?3" } else { "AND ?3 IS NULL" };
-    let sql = format!("{SELECT_TASK} WHERE seq < ?1 {by_status} ORDER BY seq DESC LIMIT ?2");
-    let before = query.before.map_or(i64::MAX, |cursor| cursor.0);
-    let mut select = db.prepare_cached(&sql)?;
-    // One more than asked for tells whether there is a next page.
-    let values = params![before, i64::from(query.limit) + 1, query.status.map(Status::as_str)];
-    let (mut tasks, mut last, mut bytes) = (Vec::new(), None, 0);
-    for row in select.query_map(values, task_row)? {
-        if tasks.len() == query.limit as usize || bytes > MAX_PAGE {
-            return Ok(Listed { tasks, next: last });
-        }
-        let row = row?;
-        let task = row.task()?;
-        bytes += task.posted.as_str().len();
-        last = Some(Cursor(row.seq));
-        tasks.push(task);
-    }
-    Ok(Listed { tasks, next: None })
 }
 
 pub(super) fn cancel_requests(db: &Connection, worker: &WorkerId) -> Result<Vec<Fence>, StoreError> {

@@ -10,7 +10,9 @@ use super::db::Db;
 use crate::domain::{Intent, Json, Outcome, TaskEvent, TaskId, TaskState, Timestamp, Verdict, VerdictOutcome};
 use crate::kill_point::kill_point;
 use crate::store::row::{MOST_TOKENS, SELECT_TASK, TaskRow, signed, unsigned};
-use crate::store::{CancelAnswer, DeleteAnswer, Fence, LabelAnswer, NewTask, Recorded, Step, StoreError, Submitted};
+use crate::store::{
+    CancelAnswer, DeleteAnswer, Fence, LabelAnswer, NewTask, Recorded, Step, StoreError, Submitted, words,
+};
 
 pub(super) fn submit(db: &Db, new: &NewTask) -> Result<Submitted, StoreError> {
     let mut known = db.prepare_cached(&format!("{SELECT_TASK} WHERE t.id = ?1 OR t.idempotency_key = ?2"))?;
@@ -54,6 +56,7 @@ pub(super) fn submit(db: &Db, new: &NewTask) -> Result<Submitted, StoreError> {
         db.prepare_cached(sql)?.query_row(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
     db.prepare_cached("INSERT INTO posted (seq, body) VALUES (?, ?)")?
         .execute(params![seq, new.spec.posted.as_str()])?;
+    super::words::add(db, seq, &words::of(&new.spec.labels, new.spec.workspace.as_deref()))?;
     db.queued_more(1);
     kill_point("submit-uncommitted");
     Ok(Submitted::Created(new.task(Timestamp::from_millis(created_at))))

@@ -15,7 +15,7 @@ pub enum Act {
     Label { task: u8, outcome: u8, reward: Option<i8>, note: bool },
     Delete { task: u8 },
     Recover { limit: u32 },
-    List { status: u8, limit: u32, place: Option<u8> },
+    List { status: u8, label: u8, times: (Option<i64>, Option<i64>), workspace: bool, limit: u32, place: Option<u8> },
     Lines { task: u8, from: u64, limit: u32, after: u32 },
     Filed { task: u8, life: i64 },
     Removed { task: u8 },
@@ -40,12 +40,19 @@ pub fn act() -> impl Strategy<Value = Act> {
             .prop_map(|(task, outcome, reward, note)| Act::Label { task, outcome, reward, note }),
         1 => task.clone().prop_map(|task| Act::Delete { task }),
         1 => (1u32..4).prop_map(|limit| Act::Recover { limit }),
-        1 => (0u8..7, 1u32..4, proptest::option::of(any::<u8>()))
-            .prop_map(|(status, limit, place)| Act::List { status, limit, place }),
+        3 => (prop_oneof![Just(0u8), 0u8..32], 0u8..8, times(), any::<bool>(), 1u32..4, proptest::option::of(any::<u8>()))
+            .prop_map(|(status, label, times, workspace, limit, place)| {
+                Act::List { status, label, times, workspace: workspace && label % 2 == 0, limit, place }
+            }),
         1 => (task.clone(), 0u64..60, 0u32..4, 0u32..4)
             .prop_map(|(task, from, limit, after)| Act::Lines { task, from, limit, after }),
         1 => (task.clone(), 0i64..40).prop_map(|(task, life)| Act::Filed { task, life }),
         1 => task.clone().prop_map(|task| Act::Removed { task }),
         2 => (task, 0u8..2, 0i64..60).prop_map(|(task, worker, before)| Act::Look { task, worker, before }),
     ]
+}
+
+fn times() -> impl Strategy<Value = (Option<i64>, Option<i64>)> {
+    let time = || prop_oneof![2 => Just(None), 1 => (0i64..40).prop_map(Some)];
+    (time(), time())
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use codex_agent::domain::{
-    ErrorCode, Intent, Json, Outcome, SpecLimits, Status, TaskSpec, Usage, Verdict, VerdictOutcome,
+    ErrorCode, Intent, Json, Outcome, SpecLimits, Status, TaskFilter, TaskSpec, Usage, Verdict, VerdictOutcome,
 };
 use codex_agent::store::{
     CancelAnswer, Claim, Cursor, DeleteAnswer, Fence, ListQuery, NewLine, NewTask, Pending, Step, StoreError,
@@ -39,7 +39,9 @@ impl Side {
         let store = &self.world.store;
         match *act {
             Act::Submit { task, key, body, priority, max_queued } => {
-                let posted = Json::parse(&format!(r#"{{"instruction":"{body}","priority":{priority}}}"#)).unwrap();
+                let more = MORE[usize::from(body)];
+                let posted = format!(r#"{{"instruction":"{body}","priority":{priority}{more}}}"#);
+                let posted = Json::parse(&posted).unwrap();
                 let spec = TaskSpec::parse(posted, SpecLimits { default_iterations: 7, max_iterations: 200 }).unwrap();
                 let idempotency_key = key.map(|key| format!("k{key}"));
                 let new = NewTask { id: named(task), idempotency_key, spec, now: at(now), max_queued };
@@ -109,7 +111,10 @@ impl Side {
                 self.world.let_run_out().await;
                 told(store.recover(&"another".into(), limit, at(now)).await, |recovered| format!("{recovered:?}"))
             }
-            Act::List { status, limit, place } => self.list(status, limit, place).await,
+            Act::List { status, label, times, workspace, limit, place } => {
+                let filter = filter(status, label, times, workspace);
+                self.list(filter, limit, place).await
+            }
             Act::Lines { task, from, limit, after } => {
                 let lines = store.lines(&named(task), from, limit).await;
                 let place = store.offset_after(&named(task), after).await.unwrap();
@@ -151,12 +156,10 @@ impl Side {
         said
     }
 
-    async fn list(&mut self, status: u8, limit: u32, place: Option<u8>) -> String {
-        let all = [Status::Queued, Status::Running, Status::Succeeded, Status::Failed, Status::Cancelled];
-        let status = all.get(usize::from(status)).copied();
+    async fn list(&mut self, filter: TaskFilter, limit: u32, place: Option<u8>) -> String {
         let place = place.filter(|_| !self.places.is_empty());
         let before = place.map(|place| self.places[usize::from(place) % self.places.len()]);
-        let listed = self.world.store.list(ListQuery { status, before, limit }).await.unwrap();
+        let listed = self.world.store.list(ListQuery { filter, before, limit }).await.unwrap();
         self.places.extend(listed.next);
         format!("{:?}, more: {}", listed.tasks, listed.next.is_some())
     }
@@ -193,6 +196,26 @@ impl Side {
             held.ended |= step.end.is_some();
         }
         told(recorded, |recorded| format!("{recorded:?}"))
+    }
+}
+
+/// What stands in the bodies, by their numbers.
+const MORE: [&str; 3] = [
+    "",
+    r#","labels":{"team":"a","a=b":"c","\u0000":"\\"},"workspace":"w""#,
+    r#","labels":{"team":"b","":"x"},"odd":"\ud800""#,
+];
+
+fn filter(status: u8, label: u8, (since, until): (Option<i64>, Option<i64>), workspace: bool) -> TaskFilter {
+    // Each bit is a status.
+    let status = Status::ALL.iter().enumerate().filter(|(bit, _)| status >> bit & 1 == 1).map(|(_, status)| *status);
+    let labels = ["", "team", "team=a", "\0=\\", "team=b"].get(usize::from(label)).copied().unwrap_or_default();
+    TaskFilter {
+        status: status.collect(),
+        labels: labels.split(' ').filter_map(|label| label.parse().ok()).collect(),
+        since: since.map(at),
+        until: until.map(at),
+        workspace: workspace.then(|| "w".to_owned()),
     }
 }
 

@@ -1,0 +1,193 @@
+//! `codex-agent export`: records as training data.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio_util::sync::CancellationToken;
+
+use super::logging::{self, To};
+use super::{Exit, print_line, signals};
+use crate::app;
+use crate::config::Config;
+use crate::export::{self, Directory, Export, ExportError, Mode, Rows, Sink, Split, Totals};
+use crate::tools;
+
+#[derive(clap::Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    what: export::Options,
+
+    /// A directory for the data, with a card, an index and a manifest [default: the rows alone, to standard output]
+    #[arg(long, value_name = "DIR", help_heading = "Where")]
+    to: Option<PathBuf>,
+
+    /// Add to the export that is there what it has not
+    #[arg(long, requires = "to", conflicts_with = "overwrite", help_heading = "Where")]
+    incremental: bool,
+
+    /// Replace the export that is there
+    #[arg(long, requires = "to", help_heading = "Where")]
+    overwrite: bool,
+
+    /// Write only the rows of this part
+    #[arg(long, value_name = "train|validation", conflicts_with = "to", value_parser = split, help_heading = "Where")]
+    split: Option<Split>,
+
+    /// Write nothing, and tell what there would be
+    #[arg(long, help_heading = "Where")]
+    dry_run: bool,
+
+    /// Tell how many tokens rows have, and with --price what it costs to learn them
+    #[arg(long, help_heading = "What is told")]
+    stats: bool,
+
+    /// The price of a million tokens, in any currency
+    #[arg(long, value_name = "PRICE", requires = "stats", value_parser = price, help_heading = "What is told")]
+    price: Option<f64>,
+
+    /// Nothing on standard error but errors
+    #[arg(short, long, help_heading = "What is told")]
+    quiet: bool,
+}
+
+pub(super) async fn export(config: Config, options: Options) -> anyhow::Result<Exit> {
+    let what = options.what.clone().checked()?;
+    let _logging = logging::start(&config, To::Stderr, false, if options.quiet { "error" } else { "warn" })?;
+    let stop = CancellationToken::new();
+    let export = Export {
+        options: what,
+        archive: app::archive(&config).await?,
+        tools: tools::schemas(),
+        secrets: config.secrets(),
+        runtime: tokio::runtime::Handle::current(),
+        stop: stop.clone(),
+    };
+    let bar = bar(options.quiet || config.plain_progress());
+    let to_stdout = options.to.is_none() && !options.dry_run;
+    let (quiet, stats, price) = (options.quiet, options.stats, options.price);
+    // It waits for files and for the database, and is at work between: a thread of its own.
+    let mut working = tokio::task::spawn_blocking(move || {
+        let exported = work(&export, &options, &bar);
+        bar.finish_and_clear();
+        exported
+    });
+    let exported = tokio::select! {
+        exported = &mut working => exported?,
+        () = signals::next() => {
+            stop.cancel();
+            working.await?
+        }
+    };
+    let totals = match exported {
+        Ok(totals) => totals,
+        Err(ExportError::Stopped) => {
+            eprintln!("codex-agent: interrupted; nothing was written");
+            return Ok(Exit::Interrupted);
+        }
+        // Whoever read the rows has gone.
+        Err(ExportError::Stream(source)) => return Err(source.into()),
+        Err(other) => return Err(other.into()),
+    };
+    if stats && !to_stdout {
+        print_line(&told(&totals, price, true))?;
+    } else if stats || !quiet {
+        eprintln!("{}", told(&totals, price, stats));
+    }
+    Ok(Exit::Done)
+}
+
+fn work(export: &Export, options: &Options, bar: &ProgressBar) -> Result<Totals, ExportError> {
+    let mode = match (options.incremental, options.overwrite) {
+        (true, _) => Mode::Incremental,
+        (_, true) => Mode::Overwrite,
+        _ => Mode::New,
+    };
+    let mut sink: Box<dyn Sink> = match &options.to {
+        _ if options.dry_run => Box::new(Rows::new(io::sink(), None)),
+        Some(dir) => Box::new(Directory::create(dir, mode)?),
+        None => Box::new(Rows::new(io::BufWriter::new(io::stdout().lock()), options.split)),
+    };
+    export.run(sink.as_mut(), &mut |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    })
+}
+
+/// A bar on a terminal; nothing elsewhere.
+fn bar(hidden: bool) -> ProgressBar {
+    if hidden || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("exporting {wide_bar} {percent} %  {eta}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+/// What there is, and why the rest is not there.
+fn told(totals: &Totals, price: Option<f64>, stats: bool) -> String {
+    let mut out = Vec::new();
+    // Writing to memory does not fail.
+    let _ = tell(&mut out, totals, price, stats);
+    String::from_utf8_lossy(&out).trim_end().to_owned()
+}
+
+fn tell(out: &mut Vec<u8>, totals: &Totals, price: Option<f64>, stats: bool) -> io::Result<()> {
+    let whole = totals.whole;
+    writeln!(out, "{} tasks in {} rows, {} tokens, {} bytes", whole.tasks, whole.rows, whole.tokens, whole.bytes)?;
+    if totals.new != whole {
+        writeln!(out, "  new         {} tasks in {} rows", totals.new.tasks, totals.new.rows)?;
+    }
+    for (split, count) in &totals.splits {
+        writeln!(
+            out,
+            "  {:<11} {} tasks in {} rows, {} tokens",
+            split.as_str(),
+            count.tasks,
+            count.rows,
+            count.tokens
+        )?;
+    }
+    if totals.rows_too_long > 0 {
+        writeln!(out, "  {} more rows have too many tokens", totals.rows_too_long)?;
+    }
+    writeln!(out, "{} tasks left out", totals.left_out())?;
+    for (reason, count) in &totals.rejected {
+        writeln!(out, "  {reason:<15} {count}")?;
+    }
+    let secrets: u64 = totals.redacted.values().sum();
+    if secrets > 0 {
+        let rules: Vec<_> = totals.redacted.iter().map(|(rule, count)| format!("{rule} {count}")).collect();
+        writeln!(out, "{secrets} secrets taken out: {}", rules.join(", "))?;
+    }
+    if stats && !totals.quantiles.is_empty() {
+        let named = |percent: &u32| match percent {
+            0 => "least".to_owned(),
+            100 => "most".to_owned(),
+            percent => format!("{percent} %"),
+        };
+        let quantiles = Totals::PERCENTS.iter().zip(&totals.quantiles);
+        let quantiles: Vec<_> = quantiles.map(|(percent, tokens)| format!("{} {tokens}", named(percent))).collect();
+        writeln!(out, "tokens of a row: {}", quantiles.join(", "))?;
+    }
+    if let Some(price) = price {
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let cost = whole.tokens as f64 / 1e6 * price;
+        writeln!(out, "cost of one epoch at {price} for a million tokens: {cost:.2}")?;
+    }
+    Ok(())
+}
+
+fn split(word: &str) -> Result<Split, String> {
+    let found = Split::ALL.into_iter().find(|split| split.as_str() == word);
+    found.ok_or_else(|| "must be train or validation".to_owned())
+}
+
+fn price(text: &str) -> Result<f64, String> {
+    let price = text.trim().parse().ok().filter(|price: &f64| price.is_finite() && *price >= 0.0);
+    price.ok_or_else(|| "must be a number, and not negative".to_owned())
+}

@@ -1,0 +1,277 @@
+//! What is asked of an export: the same for a command, a call over HTTP and a schedule.
+//!
+//! One parser reads all three, so that they understand and refuse the same.
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use crate::domain::{LabelFilter, Status, TaskFilter, Timestamp, VerdictOutcome, parse_moment};
+
+/// What is asked of an export. Two that are equal make the same rows of the same tasks.
+#[derive(Args, Clone, Debug, PartialEq, Serialize)]
+#[group(skip)]
+pub struct Options {
+    /// What the rows are: a chat for OpenAI's format (arguments as strings) or for Hugging Face's templates (as objects), a
+    /// preference in either dialect, an ATIF trajectory, or the records as they are
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: Format,
+
+    /// Of a chat, one example for each task, or one for each message that the model wrote
+    #[arg(long, value_enum, default_value_t, value_name = "UNIT")]
+    pub examples: Examples,
+
+    /// A system message for each chat
+    #[arg(long, value_name = "TEXT", value_parser = text)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+
+    /// Only tasks that ended so, separated by commas [default: succeeded for a chat, all for the others]
+    #[arg(long, value_name = "STATUS,…", value_delimiter = ',', value_parser = status)]
+    #[serde(serialize_with = "words", skip_serializing_if = "Vec::is_empty")]
+    pub status: Vec<Status>,
+
+    /// Only tasks with this label; may be repeated
+    #[arg(long, value_name = "KEY[=VALUE]", value_parser = label)]
+    #[serde(serialize_with = "words", skip_serializing_if = "Vec::is_empty")]
+    pub label: Vec<LabelFilter>,
+
+    /// Only tasks that were posted then or later (RFC 3339, or a date in UTC)
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+
+    /// Only tasks that were posted before
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+
+    /// Only tasks with this workspace, as it was posted
+    #[arg(long, value_name = "DIR", value_parser = text)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<String>,
+
+    /// Only tasks with this verdict [default: for a chat, all but the rejected]
+    #[arg(long, value_name = "accepted|rejected", value_parser = outcome)]
+    #[serde(serialize_with = "maybe_word", skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<VerdictOutcome>,
+
+    /// At most so many tasks of a group: those with the same label `group`, or else the same instruction
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_per_group: Option<u32>,
+
+    /// Leave out what another task has given already
+    #[arg(long)]
+    pub dedupe: bool,
+
+    /// The most tokens of a row, by `o200k_base`
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u64>,
+
+    /// What becomes of a chat with more of them
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    pub too_long: TooLong,
+
+    /// Also tasks in which no model decided: those of the script brain, and replays
+    #[arg(long)]
+    pub include_scripted: bool,
+
+    /// Whether secrets are taken out; with none, --allow-secrets says that this is meant
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    pub redact: Redact,
+
+    /// Secrets may be in the export
+    #[arg(long)]
+    pub allow_secrets: bool,
+
+    /// How many of a hundred groups are for validation
+    #[arg(long, value_name = "PERCENT", default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub validation_percent: u8,
+}
+
+/// What a row is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+#[value(rename_all = "kebab-case")]
+pub enum Format {
+    /// A chat, arguments as strings.
+    #[default]
+    #[serde(rename = "openai")]
+    #[value(name = "openai")]
+    OpenAi,
+    /// A chat, arguments as objects.
+    #[serde(rename = "hf")]
+    #[value(name = "hf")]
+    HuggingFace,
+    /// A preference, arguments as strings.
+    #[serde(rename = "dpo-openai")]
+    #[value(name = "dpo-openai")]
+    DpoOpenAi,
+    /// A preference, arguments as objects.
+    #[serde(rename = "dpo-hf")]
+    #[value(name = "dpo-hf")]
+    DpoHuggingFace,
+    /// A trajectory in the Agent Trajectory Interchange Format.
+    Atif,
+    /// The lines of records.
+    Records,
+}
+
+/// What is made of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To learn what was done.
+    Chat,
+    /// To learn what is better.
+    Preference,
+    /// To keep what was.
+    Archive,
+}
+
+/// What of a chat becomes an example.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Examples {
+    /// The whole.
+    #[default]
+    Trajectory,
+    /// Each message of the model's, with what was before it.
+    Turn,
+}
+
+/// What becomes of what is too long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum TooLong {
+    /// It is left out.
+    #[default]
+    Drop,
+    /// What the tools answered is shortened.
+    TruncateObservations,
+}
+
+/// What is taken out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Redact {
+    /// Secrets, by rules and by this process's own.
+    #[default]
+    Secrets,
+    /// Nothing.
+    None,
+}
+
+/// Options that do not go together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{option}: {detail}")]
+pub struct Conflict {
+    /// The one at fault, as a flag's name without its dashes.
+    pub option: &'static str,
+    /// Why.
+    pub detail: &'static str,
+}
+
+impl Options {
+    /// The options that are the defaults, whatever a command line says.
+    pub fn from_words(words: &[String]) -> Result<Self, clap::Error> {
+        use clap::FromArgMatches;
+        let command = Self::augment_args(clap::Command::new("export").no_binary_name(true).disable_help_flag(true));
+        let options = Self::from_arg_matches(&command.try_get_matches_from(words)?)?;
+        Ok(options)
+    }
+
+    /// Refuses what does not go together.
+    pub fn checked(self) -> Result<Self, Conflict> {
+        let refuse = |option, detail| Err(Conflict { option, detail });
+        if self.redact == Redact::None && !self.allow_secrets {
+            return refuse(
+                "redact",
+                "none leaves passwords and keys in the data; allow-secrets says that this is meant",
+            );
+        }
+        if self.allow_secrets && self.redact != Redact::None {
+            return refuse("allow-secrets", "goes with redact none alone");
+        }
+        let chat = self.format.purpose() == Purpose::Chat;
+        if self.examples != Examples::default() && !chat {
+            return refuse("examples", "is for the formats openai and hf");
+        }
+        if self.system.is_some() && self.format.purpose() == Purpose::Archive {
+            return refuse("system", "is for chats and preferences");
+        }
+        if self.too_long == TooLong::TruncateObservations && !chat {
+            return refuse("too-long", "truncate-observations is for the formats openai and hf");
+        }
+        if self.too_long == TooLong::TruncateObservations && self.max_tokens.is_none() {
+            return refuse("too-long", "needs max-tokens");
+        }
+        if self.since.zip(self.until).is_some_and(|(since, until)| since >= until) {
+            return refuse("until", "must be later than since");
+        }
+        if let Some(open) = self.status.iter().find(|status| matches!(status, Status::Queued | Status::Running)) {
+            let detail =
+                if *open == Status::Queued { "queued tasks have no record" } else { "running tasks have not ended" };
+            return refuse("status", detail);
+        }
+        Ok(self)
+    }
+
+    /// The filters that lists of tasks have, too.
+    pub fn filter(&self) -> TaskFilter {
+        TaskFilter {
+            status: self.status.clone(),
+            labels: self.label.clone(),
+            since: self.since,
+            until: self.until,
+            workspace: self.workspace.clone(),
+        }
+    }
+}
+
+impl Format {
+    /// What its rows are for.
+    pub fn purpose(self) -> Purpose {
+        match self {
+            Self::OpenAi | Self::HuggingFace => Purpose::Chat,
+            Self::DpoOpenAi | Self::DpoHuggingFace => Purpose::Preference,
+            Self::Atif | Self::Records => Purpose::Archive,
+        }
+    }
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::HuggingFace => "hf",
+            Self::DpoOpenAi => "dpo-openai",
+            Self::DpoHuggingFace => "dpo-hf",
+            Self::Atif => "atif",
+            Self::Records => "records",
+        }
+    }
+}
+
+fn status(word: &str) -> Result<Status, String> {
+    Status::from_word(word).ok_or_else(|| "must be succeeded, failed or cancelled".to_owned())
+}
+
+fn outcome(word: &str) -> Result<VerdictOutcome, String> {
+    VerdictOutcome::from_word(word).ok_or_else(|| "must be accepted or rejected".to_owned())
+}
+
+fn label(text: &str) -> Result<LabelFilter, String> {
+    text.parse().map_err(|error: crate::domain::InvalidLabel| error.to_string())
+}
+
+fn text(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+fn words<T: ToString, S: serde::Serializer>(words: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(words.iter().map(ToString::to_string))
+}
+
+fn maybe_word<T: ToString, S: serde::Serializer>(word: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_some(&word.as_ref().map(ToString::to_string))
+}
