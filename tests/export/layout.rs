@@ -212,7 +212,7 @@ async fn an_export_that_is_killed_leaves_what_was_there() {
     let long = "a line of output that is not short\\n".repeat(2000);
     let result = format!(r#"{{"status":"success","stdout":"{long}"}}"#);
     let stories: Vec<_> =
-        (0..150).map(|number| ordinary(number).turn("run_command", r#"{"command":"seq"}"#, &result)).collect();
+        (0..80).map(|number| ordinary(number).turn("run_command", r#"{"command":"seq"}"#, &result)).collect();
     tell(&home, &stories[..10], FIRST).await;
     let old = export(&home, "old", &arguments("openai", &[])).await;
     let was = Exported::read(&old).files;

@@ -95,7 +95,7 @@ fn left_out() -> Vec<Story> {
     let huge = r#"{"file_path":"a","end":1180591620717411303424}"#;
     vec![
         named("at-once"),
-        looked("thinks-aloud").saying("First I look at what is there."),
+        looked("thinks-aloud").saying("Before anything else: looking around."),
         looked("silent").ends(End::Finish(None)),
         named("nothing-at-all").ends(End::Finish(Some(String::new()))),
         named("unknown-tool").turn("../rocket", r#"{"to":"moon"}"#, r#"{"status":"failure","message":"unknown tool"}"#),
