@@ -37,7 +37,7 @@ fn every_response_has_a_description_and_every_operation_a_name_of_its_own() {
             }
         }
     }
-    assert_eq!(names.len(), 12);
+    assert_eq!(names.len(), 13);
 }
 
 #[test]

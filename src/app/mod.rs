@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::database::Opened;
@@ -25,6 +26,7 @@ use crate::brain::{
 };
 use crate::config::{BrainUrl, Config, ConfigError, Role};
 use crate::domain::{Clock, Models, SpecLimits, SystemClock, TaskId};
+use crate::export::Scheduled;
 use crate::http::server::{self, Patience};
 use crate::http::{self, Api, Guard};
 use crate::metrics::Metrics;
@@ -51,6 +53,7 @@ pub struct App {
     pub api: Api,
     role: Role,
     scheduler: Arc<Scheduler>,
+    exports: Option<Scheduled>,
     drain: CancellationToken,
     halt: CancellationToken,
     grace: Duration,
@@ -134,12 +137,28 @@ pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartEr
         models: models(config),
         metrics: metrics.clone(),
     }));
+    let worker = database::new_worker_id();
+    let exports = match (&config.export_schedule, &only) {
+        (Some(schedule), None) => Some(Scheduled {
+            schedule: schedule.clone(),
+            dir: config.scheduled_dir(),
+            options: config.scheduled_options()?,
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            worker: worker.clone(),
+            lease: config.lease,
+            tools: tools::schemas(),
+            secrets: config.secrets(),
+            stop: drain.clone(),
+        }),
+        _ => None,
+    };
     let scheduler = Scheduler::new(SchedulerSettings {
         store: Arc::clone(&store),
         runner,
         clock: Arc::clone(&clock),
         metrics: metrics.clone(),
-        worker: database::new_worker_id(),
+        worker,
         lease: config.lease,
         max_running: config.max_running,
         lost_limit: config.lost_limit,
@@ -162,6 +181,8 @@ pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartEr
         },
         max_queued: config.max_queued,
         max_body_bytes: config.max_body_bytes,
+        secrets: config.secrets().into(),
+        exports: Arc::new(Semaphore::new(1)),
         drain: drain.clone(),
     };
     Ok(App {
@@ -170,6 +191,7 @@ pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartEr
         api,
         role: config.role,
         scheduler,
+        exports,
         drain,
         halt,
         grace: config.shutdown_grace,
@@ -205,7 +227,20 @@ pub async fn run(
 pub async fn work(app: &App, shutdown: impl Future<Output = ()>) -> Result<(), StoreError> {
     let scheduling = async {
         match app.role {
-            Role::All | Role::Worker => Arc::clone(&app.scheduler).run().await,
+            Role::All | Role::Worker => {
+                let exporting = async {
+                    if let Some(exports) = &app.exports {
+                        exports.run().await;
+                    }
+                };
+                let running = async {
+                    let ended = Arc::clone(&app.scheduler).run().await;
+                    // Without tasks there is nothing to be exported any more.
+                    app.drain.cancel();
+                    ended
+                };
+                tokio::join!(running, exporting).0
+            }
             Role::Api => {
                 app.drain.cancelled().await;
                 Ok(())

@@ -15,6 +15,7 @@ use crate::export::{self, Directory, Export, ExportError, Mode, Rows, Sink, Spli
 use crate::tools;
 
 #[derive(clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub(super) struct Options {
     #[command(flatten)]
     what: export::Options,

@@ -132,7 +132,7 @@ pub fn main() -> ExitCode {
                 )
             };
             let usage = error.is::<ConfigError>()
-                || error.is::<crate::export::Conflict>()
+                || error.is::<crate::export::BadOption>()
                 || error.is::<logging::BadFilter>()
                 || start.is_some_and(value);
             if usage { Exit::Usage.into() } else { Exit::Error.into() }

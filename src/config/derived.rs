@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Config, ConfigError, Database};
+use crate::export;
 use crate::sandbox::Limits;
 
 /// Variables whose values are never told to commands.
@@ -64,6 +65,18 @@ impl Config {
     /// Whether a bar that moves is out of place: it is somebody's log that has it in it.
     pub fn plain_progress(&self) -> bool {
         self.ci.is_some() || variable("NO_COLOR").is_some()
+    }
+
+    /// `EXPORT_DIR`, or its default.
+    pub fn scheduled_dir(&self) -> PathBuf {
+        self.export_dir.clone().unwrap_or_else(|| self.output_dir.join("export"))
+    }
+
+    /// `EXPORT_OPTIONS`, read as the command line of `codex-agent export`.
+    pub fn scheduled_options(&self) -> Result<export::Options, ConfigError> {
+        let words = shlex::split(self.export_options.as_deref().unwrap_or_default());
+        let words = words.ok_or_else(|| ConfigError::Export("a quotation mark is not closed".to_owned()))?;
+        export::Options::from_words(&words).map_err(|error| ConfigError::Export(format!("--{error}")))
     }
 
     /// `LISTEN`, or its default: this machine only, at `port`.

@@ -31,4 +31,7 @@ pub enum ConfigError {
     /// The key cannot stand in a header.
     #[error("OPENAI_API_KEY: has a character that cannot stand in a header")]
     Key,
+    /// A flag in `EXPORT_OPTIONS`.
+    #[error("EXPORT_OPTIONS: {0}")]
+    Export(String),
 }

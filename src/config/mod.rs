@@ -18,6 +18,7 @@ pub use self::error::ConfigError;
 use self::parse::{
     address, base_url, brain_url, bytes, count, database, days, many_bytes, retries, rounds, seconds, seed, temperature,
 };
+use crate::export::Schedule;
 use crate::sandbox::{Network, Requirement};
 
 /// The service's configuration. Every option is also a variable of the same name in capitals.
@@ -224,6 +225,18 @@ pub struct Config {
     #[arg(long, env = "RETENTION_DAYS", default_value_t = 0, global = true, value_name = "DAYS", value_parser = days)]
     pub retention_days: u32,
 
+    /// When records become training data by themselves, in the syntax of cron and in UTC, as in `17 3 * * *`; one worker does it
+    #[arg(long, env = "EXPORT_SCHEDULE", global = true, value_name = "CRON")]
+    pub export_schedule: Option<Schedule>,
+
+    /// Where they are exported to by schedule [default: `OUTPUT_DIR/export`]
+    #[arg(long, env = "EXPORT_DIR", global = true, value_name = "DIR")]
+    pub export_dir: Option<PathBuf>,
+
+    /// What is exported by schedule: flags of `codex-agent export`, as in `--format hf --dedupe`
+    #[arg(long, env = "EXPORT_OPTIONS", global = true, value_name = "FLAGS", allow_hyphen_values = true)]
+    pub export_options: Option<String>,
+
     /// How many tasks run at a time
     #[arg(long, env = "MAX_RUNNING", default_value_t = 256, global = true, value_name = "N", value_parser = count)]
     pub max_running: u32,
@@ -367,6 +380,7 @@ impl Config {
             &mut self.openai_critique_model_id,
             &mut self.api_tokens,
             &mut self.allowed_hosts,
+            &mut self.export_options,
             &mut self.ci,
         ] {
             *text = text.take().filter(|text| !text.trim().is_empty());
@@ -378,6 +392,7 @@ impl Config {
             return Err(ConfigError::Order("CMD_TIMEOUT", "CMD_TIMEOUT_MAX"));
         }
         self.bearer()?;
+        self.scheduled_options()?;
         Ok(self)
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::chat;
 use super::trajectory::{Moment, Trajectory};
-use crate::domain::{Json, Outcome, Task, TaskError, Usage};
+use crate::domain::{Json, Outcome, Task, TaskError, Usage, VerdictOutcome};
 
 /// The version of the format that is written.
 const VERSION: &str = "ATIF-v1.7";
@@ -36,6 +36,7 @@ struct Agent<'a> {
 }
 
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the format's names")]
 struct Step<'a> {
     step_id: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,6 +54,7 @@ struct Step<'a> {
 }
 
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the format's names")]
 struct ToolCall<'a> {
     tool_call_id: String,
     function_name: &'a str,
@@ -97,6 +99,7 @@ struct Times {
 }
 
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the format's names")]
 struct Metrics {
     #[serde(skip_serializing_if = "Option::is_none")]
     total_prompt_tokens: Option<u64>,
@@ -178,7 +181,7 @@ pub(super) fn document(task: &Task, words: &Words, trajectory: &Trajectory, tool
                 _ => None,
             },
             label: task.verdict.as_ref().map(|verdict| Label {
-                outcome: verdict.outcome.map(|outcome| outcome.as_str()),
+                outcome: verdict.outcome.map(VerdictOutcome::as_str),
                 reward: verdict.reward,
                 note: words.note.as_deref(),
             }),

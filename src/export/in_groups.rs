@@ -44,7 +44,7 @@ pub(super) fn export(
 
     let mut failed = None;
     reader.all(|items, place| {
-        failed = items.into_iter().try_for_each(|item| pass.sort(item)).err();
+        failed = items.into_iter().try_for_each(|item| pass.sort(&item)).err();
         progress(done(place.0) / 2, last);
         failed.is_none()
     })?;
@@ -91,7 +91,7 @@ struct Attempt {
 
 impl Pass<'_> {
     /// First pass: puts a task in its group.
-    fn sort(&mut self, item: Item) -> Result<(), ExportError> {
+    fn sort(&mut self, item: &Item) -> Result<(), ExportError> {
         let known = item.task.as_ref().map(|task| self.is_known(task)).transpose()?.unwrap_or(false);
         match (&item.found, &item.task) {
             // What is in the data stays there, whatever is thought of it by now.

@@ -17,6 +17,7 @@ const VERSION: u32 = 1;
 
 /// The whole file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "a name that says whose version it is")]
 pub(super) struct Manifest {
     pub(super) manifest_version: u32,
     pub(super) generator: Generator,

@@ -2,10 +2,11 @@
 //!
 //! One parser reads all three, so that they understand and refuse the same.
 
-use clap::{Args, ValueEnum};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, FromArgMatches, ValueEnum};
 use serde::Serialize;
 
-use crate::domain::{LabelFilter, Status, TaskFilter, Timestamp, VerdictOutcome, parse_moment};
+use crate::domain::{LabelFilter, Status, Timestamp, VerdictOutcome, parse_moment};
 
 /// What is asked of an export. Two that are equal make the same rows of the same tasks.
 #[derive(Args, Clone, Debug, PartialEq, Serialize)]
@@ -162,28 +163,56 @@ pub enum Redact {
     None,
 }
 
-/// Options that do not go together.
+/// An option that cannot be taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{option}: {detail}")]
-pub struct Conflict {
-    /// The one at fault, as a flag's name without its dashes.
-    pub option: &'static str,
-    /// Why.
-    pub detail: &'static str,
+pub struct BadOption {
+    /// Which, as a flag's name without its dashes.
+    pub option: String,
+    /// Why not.
+    pub detail: String,
+}
+
+impl BadOption {
+    fn new(option: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { option: option.into(), detail: detail.into() }
+    }
 }
 
 impl Options {
-    /// The options that are the defaults, whatever a command line says.
-    pub fn from_words(words: &[String]) -> Result<Self, clap::Error> {
-        use clap::FromArgMatches;
-        let command = Self::augment_args(clap::Command::new("export").no_binary_name(true).disable_help_flag(true));
-        let options = Self::from_arg_matches(&command.try_get_matches_from(words)?)?;
-        Ok(options)
+    /// Reads flags as they stand on a command line.
+    pub fn from_words(words: &[String]) -> Result<Self, BadOption> {
+        let matches = command().try_get_matches_from(words).map_err(|error| bad(&error))?;
+        Self::from_arg_matches(&matches).map_err(|error| bad(&error))?.checked()
+    }
+
+    /// Reads parameters: the flags' names with underscores, and `true` or `false` for those without a value.
+    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, BadOption> {
+        let command = command();
+        let mut words = Vec::new();
+        for (name, value) in pairs {
+            let flag = name.replace('_', "-");
+            let Some(argument) = command.get_arguments().find(|argument| argument.get_long() == Some(&flag)) else {
+                let known: Vec<_> = command.get_arguments().filter_map(clap::Arg::get_long).collect();
+                let known = known.join(", ").replace('-', "_");
+                return Err(BadOption::new(name, format!("is not known here; known: {known}")));
+            };
+            if argument.get_action().takes_values() {
+                words.push(format!("--{flag}={value}"));
+            } else {
+                match value {
+                    "true" => words.push(format!("--{flag}")),
+                    "false" => {}
+                    _ => return Err(BadOption::new(name, "must be true or false")),
+                }
+            }
+        }
+        Self::from_words(&words).map_err(|error| BadOption { option: error.option.replace('-', "_"), ..error })
     }
 
     /// Refuses what does not go together.
-    pub fn checked(self) -> Result<Self, Conflict> {
-        let refuse = |option, detail| Err(Conflict { option, detail });
+    pub fn checked(self) -> Result<Self, BadOption> {
+        let refuse = |option: &str, detail: &str| Err(BadOption::new(option, detail));
         if self.redact == Redact::None && !self.allow_secrets {
             return refuse(
                 "redact",
@@ -216,17 +245,6 @@ impl Options {
         }
         Ok(self)
     }
-
-    /// The filters that lists of tasks have, too.
-    pub fn filter(&self) -> TaskFilter {
-        TaskFilter {
-            status: self.status.clone(),
-            labels: self.label.clone(),
-            since: self.since,
-            until: self.until,
-            workspace: self.workspace.clone(),
-        }
-    }
 }
 
 impl Format {
@@ -252,6 +270,33 @@ impl Format {
     }
 }
 
+/// The options alone.
+fn command() -> clap::Command {
+    Options::augment_args(clap::Command::new("export").no_binary_name(true).disable_help_flag(true))
+}
+
+/// What clap says of an option, in a line.
+fn bad(error: &clap::Error) -> BadOption {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
+        _ => None,
+    };
+    let option = context(ContextKind::InvalidArg).unwrap_or_default();
+    let option = option.trim_start_matches("--").split([' ', '=', '[']).next().unwrap_or_default().to_owned();
+    let detail = match (error.kind(), std::error::Error::source(error)) {
+        (_, Some(source)) => source.to_string(),
+        (ErrorKind::InvalidValue, None) => match context(ContextKind::ValidValue) {
+            Some(words) if !words.is_empty() => format!("must be one of {words}"),
+            _ => "needs a value".to_owned(),
+        },
+        (ErrorKind::ArgumentConflict, None) => "is given more than once".to_owned(),
+        (ErrorKind::UnknownArgument, None) => "is not known here".to_owned(),
+        (kind, None) => kind.to_string(),
+    };
+    BadOption { option, detail }
+}
+
 fn status(word: &str) -> Result<Status, String> {
     Status::from_word(word).ok_or_else(|| "must be succeeded, failed or cancelled".to_owned())
 }
@@ -272,6 +317,56 @@ fn words<T: ToString, S: serde::Serializer>(words: &[T], serializer: S) -> Resul
     serializer.collect_seq(words.iter().map(ToString::to_string))
 }
 
+#[expect(clippy::ref_option, reason = "serde hands it over so")]
 fn maybe_word<T: ToString, S: serde::Serializer>(word: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_some(&word.as_ref().map(ToString::to_string))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(query: &[(&'static str, &'static str)]) -> Result<Options, String> {
+        Options::from_pairs(query.iter().copied()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_call_and_a_command_line_are_read_alike() {
+        let query = [
+            ("format", "hf"),
+            ("label", "a=b"),
+            ("label", "c"),
+            ("max_tokens", "9"),
+            ("dedupe", "true"),
+            ("status", "failed,succeeded"),
+        ];
+        let words =
+            ["--format=hf", "--label=a=b", "--label=c", "--max-tokens", "9", "--dedupe", "--status=failed,succeeded"];
+        let words: Vec<String> = words.map(str::to_owned).into();
+        let options = pairs(&query).unwrap();
+        assert_eq!(options, Options::from_words(&words).unwrap());
+        assert_eq!((options.format, options.label.len(), options.status.len()), (Format::HuggingFace, 2, 2));
+        assert_eq!(pairs(&[("dedupe", "false")]), Ok(Options::from_words(&[]).unwrap()));
+    }
+
+    #[test]
+    fn what_cannot_be_taken_is_named() {
+        for (query, told) in [
+            (("format", "xml"), "format: must be one of openai, hf, dpo-openai, dpo-hf, atif, records"),
+            (("max_tokens", "0"), "max_tokens: 0 is not in 1.."),
+            (("since", "yesterday"), "since: must be a time as in"),
+            (("status", "queued"), "status: queued tasks have no record"),
+            (("status", "done"), "status: must be succeeded, failed or cancelled"),
+            (("dedupe", "yes"), "dedupe: must be true or false"),
+            (("to", "/etc"), "to: is not known here; known: format, examples,"),
+            (("redact", "none"), "redact: none leaves passwords and keys in the data"),
+            (("allow_secrets", "true"), "allow-secrets: goes with redact none alone"),
+            (("format", ""), "format: must be one of openai, hf"),
+        ] {
+            let error = pairs(&[query]).unwrap_err();
+            assert!(error.replace('_', "-").starts_with(&told.replace('_', "-")), "{error}");
+        }
+        assert_eq!(pairs(&[("format", "hf"), ("format", "hf")]).unwrap_err(), "format: is given more than once");
+        assert!(pairs(&[("examples", "turn"), ("format", "atif")]).is_err());
+    }
 }

@@ -70,12 +70,12 @@ impl Workshop {
                 let some: Vec<Item> = items.by_ref().take(each).collect();
                 others.push(scope.spawn(move || make(some)));
             }
-            let mut made = make(first);
+            let mut all = make(first);
             for other in others {
                 // A panic there is one here.
-                made.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+                all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
             }
-            made
+            all
         })
     }
 
@@ -98,7 +98,7 @@ impl Workshop {
                 let words = self.words(task, &mut redacted);
                 self.capped(vec![atif::document(task, &words, &trajectory, &self.tools)])?
             }
-            _ => self.examples(self.messages(&trajectory)?)?,
+            _ => self.examples(&self.messages(&trajectory)?)?,
         };
         Ok(Made { rows, fingerprint, redacted, too_long })
     }
@@ -164,7 +164,7 @@ impl Workshop {
     }
 
     /// The whole as one example, or one for each message of the model's.
-    fn examples(&self, messages: Vec<Message>) -> Result<(Vec<Row>, u64), Reason> {
+    fn examples(&self, messages: &[Message]) -> Result<(Vec<Row>, u64), Reason> {
         let (mut rows, mut too_long, mut longest) = (Vec::new(), 0, 0);
         let ends: Vec<usize> = match self.options.examples {
             Examples::Trajectory => vec![messages.len() - 1],
@@ -174,15 +174,12 @@ impl Workshop {
         for end in ends {
             let learnt = if self.options.examples == Examples::Turn { end } else { 0 };
             let tokens = self.tool_tokens + counts[..=end].iter().sum::<u64>();
-            match self.fitting(&messages[..=end], tokens) {
-                Some((said, tokens)) => {
-                    let text = render::example(self.dialect(), &said, learnt, &self.tools);
-                    rows.push(Row { text, tokens });
-                }
-                None => {
-                    too_long += 1;
-                    longest = tokens;
-                }
+            if let Some((said, tokens)) = self.fitting(&messages[..=end], tokens) {
+                let text = render::example(self.dialect(), &said, learnt, &self.tools);
+                rows.push(Row { text, tokens });
+            } else {
+                too_long += 1;
+                longest = tokens;
             }
         }
         if rows.is_empty() { Err(Reason::Tokens(longest)) } else { Ok((rows, too_long)) }

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::options::{Options, Purpose};
 use crate::brain::Followed;
-use crate::domain::{Json, LabelFilter, Members, Status, Task, TaskFilter, VerdictOutcome};
+use crate::domain::{Json, Status, Task, VerdictOutcome, labels_of};
 
 /// Why a task is left out. The words are what stands in `rejected.jsonl`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,8 +92,8 @@ impl Reason {
             | Self::UnknownTool(text)
             | Self::Arguments(text)
             | Self::Number(text) => Some(text.clone()),
-            Self::Since | Self::Until | Self::Workspace | Self::Script | Self::Replay | Self::Empty => None,
-            Self::Group | Self::NoPair | Self::Gone => None,
+            // The word says it all.
+            _ => None,
         }
     }
 }
@@ -108,12 +108,11 @@ impl fmt::Display for Reason {
 #[derive(Clone, Debug)]
 pub(super) struct Selection {
     options: Options,
-    filter: TaskFilter,
 }
 
 impl Selection {
     pub(super) fn new(options: &Options) -> Self {
-        Self { options: options.clone(), filter: options.filter() }
+        Self { options: options.clone() }
     }
 
     /// Why an ended task is not wanted, if it is not.
@@ -152,24 +151,16 @@ impl Selection {
         if workspace.is_some() && task.workspace != *workspace {
             return Some(Reason::Workspace);
         }
-        let missing = self.filter.labels.iter().find(|label| !bears(&task.posted, label));
+        if self.options.label.is_empty() {
+            return None;
+        }
+        let labels = labels_of(&task.posted);
+        let missing = self.options.label.iter().find(|asked| {
+            let is_asked_for = |value: &String| asked.value.as_ref().is_none_or(|asked| asked == value);
+            !labels.iter().any(|(key, value)| *key == asked.key && is_asked_for(value))
+        });
         missing.map(|label| Reason::Label(label.to_string()))
     }
-}
-
-/// Whether a task was posted with a label.
-fn bears(posted: &Json, label: &LabelFilter) -> bool {
-    #[derive(Default, Deserialize)]
-    struct Posted<'a> {
-        #[serde(borrow)]
-        labels: Option<&'a RawValue>,
-    }
-    let posted: Posted<'_> = serde_json::from_str(posted.as_str()).unwrap_or_default();
-    let labels = posted.labels.and_then(|raw| serde_json::from_str::<Members<'_>>(raw.get()).ok());
-    // Of several with one name the last counts, as most readers have it.
-    let value = labels.into_iter().flat_map(|Members(labels)| labels).rfind(|(key, _)| *key == label.key);
-    let value = value.map(|(_, raw)| serde_json::from_str::<String>(raw.get()).unwrap_or_default());
-    value.is_some_and(|value| label.value.as_ref().is_none_or(|asked| *asked == value))
 }
 
 /// Whether no model decided in a task, as far as the task shows it: it is the script brain's, by what that brain follows.
@@ -187,20 +178,16 @@ pub(super) fn group(posted: &Json) -> [u8; 16] {
     struct Posted<'a> {
         #[serde(borrow)]
         instruction: Option<&'a RawValue>,
-        #[serde(borrow)]
-        labels: Option<&'a RawValue>,
     }
-    #[derive(Default, Deserialize)]
-    struct Labels {
-        group: Option<String>,
-    }
-    let posted: Posted<'_> = serde_json::from_str(posted.as_str()).unwrap_or_default();
-    let labels: Labels = posted.labels.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
-    let instruction = || posted.instruction.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
+    let label = labels_of(posted).into_iter().find(|(key, _)| key == "group");
+    let instruction = || {
+        let posted: Posted<'_> = serde_json::from_str(posted.as_str()).unwrap_or_default();
+        posted.instruction.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok()).unwrap_or_default()
+    };
     // A label and an instruction that read the same are two groups.
-    let (kind, name) = match labels.group {
-        Some(group) => ("label", group),
-        None => ("instruction", instruction().unwrap_or_default().trim().to_owned()),
+    let (kind, name) = match label {
+        Some((_, group)) => ("label", group),
+        None => ("instruction", instruction().trim().to_owned()),
     };
     let hash: [u8; 32] = Sha256::new().chain_update(kind).chain_update([0]).chain_update(name).finalize().into();
     let mut group = [0; 16];

@@ -13,6 +13,7 @@
 
 mod body;
 mod docs;
+mod export;
 mod guard;
 mod health;
 mod linger;
@@ -35,6 +36,7 @@ use axum::http::HeaderValue;
 use axum::http::header::CACHE_CONTROL;
 use axum::middleware::{self, Next};
 use axum::response::Response;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_http::ServiceBuilderExt;
@@ -76,6 +78,10 @@ pub struct Api {
     pub max_queued: u32,
     /// `MAX_BODY_BYTES`
     pub max_body_bytes: usize,
+    /// What must not get out with an export.
+    pub secrets: Arc<[String]>,
+    /// For one export at a time.
+    pub exports: Arc<Semaphore>,
     /// The service is stopping: long answers end.
     pub drain: CancellationToken,
 }
@@ -130,6 +136,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(tasks::log::log))
         .routes(routes!(tasks::events::events))
         .routes(routes!(tasks::cancel::cancel))
+        .routes(routes!(export::export))
         .routes(routes!(tasks::label::label))
         .merge(figures())
 }

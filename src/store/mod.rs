@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!  http ── submit, task, list, label, request_cancel, delete ─┐
-//!  scheduler ── recover, claim, beat, … ───────────────┤► trait Store ─► sqlite (one service), postgres (many workers)
-//!  run ── record, hold, hand_back ─────────────────────┤      │
-//!  recorder ── lines, hold_files, mark_filed ──────────┘      └─ changes: who waits for what
+//!  scheduler ── recover, claim, beat, … ──────────────────────┤► trait Store ─► sqlite (one service), postgres (many workers)
+//!  run ── record, hold, hand_back ────────────────────────────┤      │
+//!  recorder ── lines, hold_files, mark_filed ─────────────────┘      └─ changes: who waits for what
 //! ```
 //!
 //! Every method is a whole business step: when it returns, its effect is on disk, and when it fails, nothing of
@@ -13,6 +13,7 @@
 //!
 //! Deliberately absent: policy. What may follow what is said by [`TaskState::on`](crate::domain::TaskState::on).
 
+mod answers;
 mod archive;
 mod changes;
 mod error;
@@ -29,6 +30,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use answers::{
+    CancelAnswer, DeleteAnswer, LabelAnswer, Listed, Recorded, Recovered, Stats, StoredLine, Submitted, WorkerStats,
+};
 pub use archive::{Archive, Ended, Records, open_postgres, open_sqlite};
 pub use changes::{Changes, Subscription};
 pub use error::StoreError;
@@ -37,7 +41,7 @@ pub use scratch::{Member, Scratch};
 pub use sqlite::SqliteStore;
 
 use crate::domain::{
-    Intent, Json, Outcome, Status, Task, TaskFilter, TaskId, TaskSpec, TaskState, Timestamp, Usage, Verdict, WorkerId,
+    Intent, Json, Outcome, Task, TaskFilter, TaskId, TaskSpec, TaskState, Timestamp, Usage, Verdict, WorkerId,
 };
 use crate::metrics::Database;
 
@@ -94,6 +98,15 @@ pub trait Store: Send + Sync + 'static {
     async fn offset_after(&self, id: &TaskId, iteration: u32) -> Result<u64, StoreError>;
     /// What ended tasks have left.
     fn archive(&self) -> Arc<dyn Archive>;
+    /// Begins a chore, which one worker at a time does at set times, for the time `slot`: true if it is `worker`'s now. It is
+    /// not if it has been done for that time or a later one, or if another one does it and has not let its lease run out.
+    async fn begin_chore(&self, chore: Chore, now: Timestamp) -> Result<bool, StoreError>;
+    /// Renews a worker's hold on a chore for a lease; false if it is another's now.
+    async fn keep_chore(&self, chore: Chore, now: Timestamp) -> Result<bool, StoreError>;
+    /// Lets go of a chore that is still the worker's, and notes whether it has been done.
+    async fn end_chore(&self, chore: Chore, done: bool) -> Result<(), StoreError>;
+    /// The last time that a chore was done for.
+    async fn last_chore(&self, name: &str) -> Result<Option<Timestamp>, StoreError>;
     /// What is worth watching of the database, as far as it is known here without asking it; `None` if it is not.
     fn database(&self) -> Option<Database>;
     /// Whether it answers.
@@ -129,19 +142,6 @@ pub struct NewTask {
     pub max_queued: u32,
 }
 
-/// What became of a submission.
-#[derive(Debug)]
-pub enum Submitted {
-    /// It is new, and on disk.
-    Created(Task),
-    /// The same id or key came with the same body before: this is how it stands.
-    Known(Task),
-    /// The same id or key came with another body before.
-    Conflict,
-    /// As many tasks wait as may.
-    QueueFull,
-}
-
 /// Which tasks to list.
 #[derive(Clone, Debug, Default)]
 pub struct ListQuery {
@@ -156,15 +156,6 @@ pub struct ListQuery {
 /// A place in the list of tasks: their order of arrival.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cursor(pub i64);
-
-/// A page of the list.
-#[derive(Debug)]
-pub struct Listed {
-    /// The tasks; fewer than asked for if they are very long, or if many had to be looked at that are not meant.
-    pub tasks: Vec<Task>,
-    /// Where the next page begins, if there is one.
-    pub next: Option<Cursor>,
-}
 
 /// How many tasks a worker can take.
 #[derive(Clone, Debug)]
@@ -253,15 +244,15 @@ pub struct NewLine {
     pub payload: Option<Range<usize>>,
 }
 
-/// A step is on record.
-#[derive(Debug)]
-pub struct Recorded {
-    /// Somebody asked for the task to stop.
-    pub cancel_requested: bool,
-    /// The length of the record now, in bytes.
-    pub log_bytes: u64,
-    /// The task as it has ended, if it has.
-    pub ended: Option<Box<Task>>,
+/// What one worker at a time does at set times.
+#[derive(Clone, Debug)]
+pub struct Chore {
+    /// Its name.
+    pub name: &'static str,
+    /// The time that it is done for.
+    pub slot: Timestamp,
+    /// Who does it. Asked again, it is given the same answer.
+    pub worker: WorkerId,
 }
 
 impl NewTask {
@@ -333,87 +324,4 @@ pub struct Heartbeat {
     pub complete: bool,
     /// When.
     pub now: Timestamp,
-}
-
-/// How much there is to do, and who does it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Tasks that wait.
-    pub queued: u64,
-    /// Tasks that run.
-    pub running: u64,
-    /// When the one that has waited longest was accepted.
-    pub oldest: Option<Timestamp>,
-    /// The workers that live, by their ids.
-    pub workers: Vec<WorkerStats>,
-}
-
-/// One worker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WorkerStats {
-    /// Who.
-    pub id: WorkerId,
-    /// How many tasks it can run at a time.
-    pub capacity: u32,
-    /// How many it runs.
-    pub running: u64,
-    /// Since when it lives.
-    pub started_at: Timestamp,
-    /// When it last said so.
-    pub seen_at: Timestamp,
-}
-
-/// What was found of workers that have died.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Recovered {
-    /// Tasks that are in the queue again.
-    pub requeued: u64,
-    /// Tasks that have failed, because worker after worker died over them.
-    pub given_up: u64,
-    /// The same where somebody had asked for the task to stop: they are cancelled.
-    pub cancelled: u64,
-}
-
-/// What became of a wish to cancel.
-#[derive(Debug)]
-pub enum CancelAnswer {
-    /// It had not begun, and has ended by this.
-    Cancelled(Task),
-    /// It is cancelled already, or will be as soon as its worker has stopped it.
-    Accepted(Task),
-    /// It ended otherwise before.
-    Ended(Task),
-    /// No such task.
-    Missing,
-}
-
-/// What became of a verdict.
-#[derive(Debug)]
-pub enum LabelAnswer {
-    /// The task bears it.
-    Labelled(Box<Task>),
-    /// The task has not ended.
-    NotEnded(Status),
-    /// No such task.
-    Missing,
-}
-
-/// What became of a wish to delete.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeleteAnswer {
-    /// It is gone. It was the one that was accepted at this time.
-    Deleted(Timestamp),
-    /// It has not ended.
-    NotEnded(Status),
-    /// No such task.
-    Missing,
-}
-
-/// A line of a record and where it ends.
-#[derive(Clone, Debug)]
-pub struct StoredLine {
-    /// The offset behind its line feed, in bytes from the start of the record.
-    pub end: u64,
-    /// The line with its line feed.
-    pub line: String,
 }

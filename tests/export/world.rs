@@ -11,7 +11,7 @@ use crate::common::Home;
 pub const FIRST: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 
 /// Longer than a test.
-pub const LEASE: std::time::Duration = std::time::Duration::from_mins(10);
+const LEASE: std::time::Duration = std::time::Duration::from_mins(10);
 
 /// What one task came to.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! What every store has to keep to: one suite, run on each implementation.
 //!
 //! ```text
-//!  claims, records, tasks, lists, verdicts, files ── each case once on SQLite and once on PostgreSQL (on_both!)
+//!  claims, records, tasks, lists, verdicts, files, chores ── each case once on SQLite and once on PostgreSQL (on_both!)
 //!  shared ── what only a database of many workers promises      difference ── random steps on both, the same answers
 //! ```
 #![expect(clippy::unwrap_used, reason = "a test fails aloud")]
@@ -34,6 +34,7 @@ macro_rules! on_both {
     };
 }
 
+mod chores;
 mod claims;
 mod difference;
 mod files;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use codex_agent::domain::{Clock, ErrorCode, Outcome, Status, SystemClock, Timestamp};
+use codex_agent::domain::{Clock, ErrorCode, Outcome, Status, SystemClock, TaskFilter, Timestamp};
 use codex_agent::store::{Heartbeat, ListQuery, PostgresSettings, PostgresStore, Recovered, Store, StoreError};
 use sqlx::{Connection, PgConnection};
 
 use crate::common::eventually;
 use crate::postgres::{Database, Postgres};
-use crate::world::{LEASE, World, at, claim, end, id, settings, settled, step, submit};
+use crate::world::{LEASE, World, at, claim, end, id, posted, settings, settled, step, submit};
 
 /// A worker on the database.
 async fn worker(database: &Database) -> Arc<dyn Store> {
@@ -41,6 +41,28 @@ async fn tables_of_a_later_version_are_worked_with() {
     submit(&store, "t").await;
     let fence = claim(&store, 1).await.remove(0).fence;
     assert!(store.record(fence, end()).await.unwrap().ended.is_some());
+}
+
+#[tokio::test]
+async fn a_task_that_came_to_a_process_of_an_older_version_is_found_by_its_labels() {
+    let Some(database) = Postgres::database().await else { return };
+    let store = worker(&database).await;
+    // As a version did that knew of no words; some bodies are none that this one can read.
+    let bodies = [r#"{"labels":{"team":"a"}}"#, r#"{"l\u0061bels":{"team":"a"},"x":"\u0000"}"#, r#"{"labels":"#, "{}"];
+    for (n, body) in bodies.into_iter().enumerate() {
+        let add = format!(
+            "WITH added AS (INSERT INTO tasks (id, workspace, priority, max_iterations, status, created_at) \
+                 VALUES ('old-{n}', NULL, 0, 7, 'queued', 5) RETURNING seq) \
+             INSERT INTO posted (seq, body) SELECT seq, '{body}' FROM added"
+        );
+        database.psql(&add).await;
+    }
+    store.submit(posted("new", r#"{"instruction":"x","labels":{"team":"a"}}"#)).await.unwrap();
+    assert_eq!(database.psql("SELECT count(*) FROM wordless").await, "3");
+    let filter = TaskFilter { labels: vec!["team=a".parse().unwrap()], ..TaskFilter::default() };
+    let listed = store.list(ListQuery { filter, limit: 9, ..ListQuery::default() }).await.unwrap();
+    assert_eq!(listed.tasks.iter().map(|task| task.id.as_str()).collect::<Vec<_>>(), ["new", "old-1", "old-0"]);
+    assert_eq!(database.psql("SELECT count(*) FROM wordless").await, "0");
 }
 
 #[tokio::test]

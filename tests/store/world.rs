@@ -52,6 +52,17 @@ impl World {
         }
     }
 
+    /// What one number in the database is.
+    pub async fn number(&self, question: &str) -> i64 {
+        match &self.at {
+            At::File(dir) => {
+                let db = rusqlite::Connection::open(dir.path().join("test.db")).unwrap();
+                db.query_row(question, [], |row| row.get(0)).unwrap()
+            }
+            At::Server(database) => database.psql(question).await.parse().unwrap(),
+        }
+    }
+
     /// Changes the database by hand.
     pub async fn sql(&self, statements: &str) {
         match &self.at {
@@ -77,6 +88,11 @@ impl World {
             settled(database).await;
         }
         self.store.removals(10).await.unwrap()
+    }
+
+    /// Nobody's hold on a chore holds any more.
+    pub async fn let_chores_run_out(&self) {
+        self.sql("UPDATE chores SET until = 0 WHERE until IS NOT NULL").await;
     }
 
     /// No lease holds any more.

@@ -15,12 +15,15 @@ const LEVELS: usize = 6;
 pub(super) fn spans(redactor: &Redactor, json: &str, level: usize) -> Vec<Span> {
     let bytes = json.as_bytes();
     let (mut out, mut at, mut name) = (Vec::new(), 0, None);
+    // Lists of variables have the name in a member of its own: {"name": "DB_PASSWORD", "value": …}.
+    let mut variable: Option<Cow<'_, str>> = None;
     // Whether each array or object that is open is an object.
     let mut open = Vec::new();
     let mut is_name = false;
     while at < bytes.len() {
         match bytes[at] {
             b'{' | b'[' => {
+                variable = None;
                 open.push(bytes[at] == b'{');
                 is_name = bytes[at] == b'{';
                 name = None;
@@ -41,9 +44,16 @@ pub(super) fn spans(redactor: &Redactor, json: &str, level: usize) -> Vec<Span> 
                 let mut found = string(redactor, &text, level);
                 if is_name {
                     name = Some(text.clone());
-                } else if let Some(span) = name.take().and_then(|name| named::member(&name, &text)) {
-                    found.push(span);
-                    found = merged(found);
+                } else if let Some(name) = name.take() {
+                    let secret = named::member(&name, &text);
+                    let listed = || named::member(variable.as_deref().filter(|_| name == "value")?, &text);
+                    if let Some(span) = secret.or_else(listed) {
+                        found.push(span);
+                        found = merged(found);
+                    }
+                    if matches!(&*name, "name" | "key") {
+                        variable = Some(text.clone());
+                    }
                 }
                 place(raw, &text, at + 1, found, &mut out);
                 at = end;

@@ -42,8 +42,8 @@ fn spellings(secret: &str) -> BTreeSet<String> {
     let mut all = BTreeSet::from([secret.to_owned(), percent(secret, true), percent(secret, false)]);
     let mut escaped = secret.to_owned();
     for _ in 0..ESCAPES {
-        let quoted = serde_json::Value::from(escaped).to_string();
-        escaped = quoted[1..quoted.len() - 1].to_owned();
+        let quoted = serde_json::Value::from(escaped.as_str()).to_string();
+        quoted[1..quoted.len() - 1].clone_into(&mut escaped);
         all.insert(escaped.clone());
         all.insert(escaped.replace('/', "\\/"));
     }

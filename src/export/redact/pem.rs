@@ -69,7 +69,7 @@ impl Pem {
         }
     }
 
-    /// A key file of PuTTY from `start`: to the line that closes it, or else as far as it looks like one.
+    /// A key file of `PuTTY` from `start`: to the line that closes it, or else as far as it looks like one.
     pub(super) fn putty(text: &str, start: usize) -> Option<Span> {
         let rest = &text[start..];
         let version = rest.as_bytes().get("PuTTY-User-Key-File-".len()..)?;

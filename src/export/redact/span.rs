@@ -59,7 +59,7 @@ fn original(span: Span, gone: &[Span]) -> Span {
         for one in gone {
             let marker = OPEN.len() + one.kind.name().len() + 1;
             let start = after + (one.start - before);
-            if at <= start && !(at == start && !is_end) {
+            if at < start || at == start && is_end {
                 break;
             }
             if at < start + marker {

@@ -141,6 +141,9 @@ fn strings_of_json_in_strings_of_json_stay_json() {
 fn what_is_no_secret_stays_byte_for_byte() {
     let text = "{ \"\\u00e9\\/\" : [1e-7, 1180591620717411303424, \"\\ud800 \\ud83d\\ude00\"],\n\"token\": 5, \"password\": null}";
     assert_eq!(Redactor::new([]).json(text, &mut Found::default()), text);
+    let text = "{\"name\":\"DB_PASSWORD\",\"value\":\"hunter2\",\"n\":{\"value\":\"hunter2\"}}";
+    let expected = "{\"name\":\"DB_PASSWORD\",\"value\":\"[REDACTED:named]\",\"n\":{\"value\":\"hunter2\"}}";
+    assert_eq!(Redactor::new([]).json(text, &mut Found::default()), expected);
     let text = "{ \"\\u00e9\" : \"\\ud800\\u0041\", \"password\" : \"\\ud800\\u0041\\n\" , \"x\":\"\\/\"}";
     let expected = "{ \"\\u00e9\" : \"\\ud800\\u0041\", \"password\" : \"[REDACTED:named]\" , \"x\":\"\\/\"}";
     assert_eq!(Redactor::new([]).json(text, &mut Found::default()), expected);
@@ -237,7 +240,9 @@ fn shape(value: &Value, out: &mut String) {
     match value {
         Value::Array(all) => {
             let _ = write!(out, "[{}", all.len());
-            all.iter().for_each(|value| shape(value, out));
+            for value in all {
+                shape(value, out);
+            }
         }
         // Two names may become one.
         Value::Object(_) => out.push('{'),

@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 
 use super::columns::kept;
 use super::read::readable;
-use super::sql;
+use super::{sql, words};
 use crate::domain::Timestamp;
 use crate::store::listing::{By, Way};
 use crate::store::row::{COLUMNS, Columns, TaskRow, columns, signed};
@@ -16,6 +16,9 @@ const LOOKED_AT: usize = COLUMNS + 1;
 
 pub(super) async fn list(db: &mut PgConnection, query: ListQuery) -> Result<Listed, StoreError> {
     let way = Way::new(&query);
+    if let By::Word(_) = way.by {
+        words::catch_up_a_little(db).await?;
+    }
     let (after, before) = bounds(db, &way).await?;
     let (candidates, order) = candidates(&way.by);
     // Bodies are sent as far as a page may be long, and no further: how long they are can be told without reading them. There

@@ -14,6 +14,7 @@
 
 mod archive;
 mod bells;
+mod chores;
 mod claim;
 mod clock;
 mod columns;
@@ -47,8 +48,8 @@ pub use self::pool::PostgresSettings;
 use self::queue::Queue;
 use super::row::signed;
 use super::{
-    Archive, CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, Heartbeat, LabelAnswer, ListQuery, Listed,
-    NewTask, Recorded, Recovered, Stats, Step, Store, StoreError, StoredLine, Submitted,
+    Archive, CancelAnswer, Changes, Chore, Claim, Claimed, DeleteAnswer, Fence, Heartbeat, LabelAnswer, ListQuery,
+    Listed, NewTask, Recorded, Recovered, Stats, Step, Store, StoreError, StoredLine, Submitted,
 };
 use crate::domain::{Task, TaskId, Timestamp, Verdict, WorkerId, millis};
 use crate::kill_point::kill_point;
@@ -288,6 +289,25 @@ impl Store for PostgresStore {
 
     fn archive(&self) -> Arc<dyn Archive> {
         Arc::new(PostgresArchive::beside(&self.pool))
+    }
+
+    async fn begin_chore(&self, chore: Chore, _: Timestamp) -> Result<bool, StoreError> {
+        let lease = self.lease;
+        self.ask(move |db| Box::pin(chores::begin(db, chore, lease))).await
+    }
+
+    async fn keep_chore(&self, chore: Chore, _: Timestamp) -> Result<bool, StoreError> {
+        let lease = self.lease;
+        self.ask(move |db| Box::pin(chores::keep(db, chore, lease))).await
+    }
+
+    async fn end_chore(&self, chore: Chore, done: bool) -> Result<(), StoreError> {
+        self.ask(move |db| Box::pin(chores::end(db, chore, done))).await
+    }
+
+    async fn last_chore(&self, name: &str) -> Result<Option<Timestamp>, StoreError> {
+        let name = name.to_owned();
+        self.ask(|db| Box::pin(chores::last(db, name))).await
     }
 
     fn database(&self) -> Option<Database> {

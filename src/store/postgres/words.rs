@@ -1,6 +1,6 @@
 //! The words that tasks are found by.
 
-use sqlx::{Connection, PgConnection};
+use sqlx::PgConnection;
 
 use super::columns::kept;
 use crate::domain::{Json, labels_of};
@@ -10,25 +10,35 @@ use crate::store::{NewTask, StoreError, words};
 /// Tasks that get their words at a time: each may be a megabyte.
 const AT_ONCE: i64 = 64;
 
+/// How many times that a list goes on with it first: within a second.
+const A_LITTLE: u32 = 16;
+
 /// The words of a new task, as they are kept.
 pub(super) fn of(new: &NewTask) -> Vec<String> {
     as_kept(&words::of(&new.spec.labels, new.spec.workspace.as_deref()))
 }
 
-/// Gives their words to the tasks that were accepted before there were any. Of several that do so at the same time each takes
-/// some; what breaks off is gone on with at the next start.
+/// Gives their words to all tasks that have none yet: from before there were any, or from a process of an older version. What
+/// breaks off is gone on with later, and of several that do so at the same time each finds done what another one has done.
 pub(super) async fn catch_up(db: &mut PgConnection) -> Result<(), StoreError> {
     while some(db).await? {}
     Ok(())
 }
 
+/// The same for a few of them, so that whoever asks need not wait for long.
+pub(super) async fn catch_up_a_little(db: &mut PgConnection) -> Result<(), StoreError> {
+    for _ in 0..A_LITTLE {
+        if !some(db).await? {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// Whether there were any.
 async fn some(db: &mut PgConnection) -> Result<bool, StoreError> {
-    let mut transaction = db.begin().await?;
-    let wordless = "SELECT seq, body, workspace FROM wordless JOIN posted USING (seq) JOIN tasks USING (seq) \
-                    ORDER BY seq LIMIT $1 \
-                    FOR UPDATE OF wordless SKIP LOCKED FOR KEY SHARE OF tasks SKIP LOCKED";
-    let tasks = sqlx::query(wordless).bind(AT_ONCE).fetch_all(&mut *transaction).await?;
+    let wordless = "SELECT seq, body, workspace FROM wordless JOIN posted USING (seq) JOIN tasks USING (seq) ORDER BY seq LIMIT $1";
+    let tasks = sqlx::query(wordless).bind(AT_ONCE).fetch_all(&mut *db).await?;
     let (mut seqs, mut places, mut found) = (Vec::new(), Vec::new(), Vec::new());
     for task in &tasks {
         let (seq, body, workspace) = (task.number(0)?, task.text(1)?, task.maybe_text(2)?);
@@ -40,12 +50,17 @@ async fn some(db: &mut PgConnection) -> Result<bool, StoreError> {
         }
         seqs.push(seq);
     }
-    let add =
-        "INSERT INTO task_words (seq, word) SELECT * FROM UNNEST($1::bigint[], $2::text[]) ON CONFLICT DO NOTHING";
-    sqlx::query(add).bind(places).bind(found).execute(&mut *transaction).await?;
-    sqlx::query("DELETE FROM wordless WHERE seq = ANY($1)").bind(&seqs).execute(&mut *transaction).await?;
-    transaction.commit().await?;
-    Ok(!seqs.is_empty())
+    if seqs.is_empty() {
+        return Ok(false);
+    }
+    // A task may be deleted meanwhile: then it needs no words.
+    let add = "WITH there AS MATERIALIZED (SELECT seq FROM tasks WHERE seq = ANY($1) ORDER BY seq FOR KEY SHARE), \
+               added AS (INSERT INTO task_words (seq, word) \
+                   SELECT seq, word FROM UNNEST($2::bigint[], $3::text[]) w (seq, word) JOIN there USING (seq) ORDER BY seq, word \
+                   ON CONFLICT DO NOTHING) \
+               DELETE FROM wordless WHERE seq = ANY($1)";
+    sqlx::query(add).bind(&seqs).bind(places).bind(found).execute(db).await?;
+    Ok(true)
 }
 
 fn as_kept(words: &[String]) -> Vec<String> {

@@ -10,6 +10,7 @@
 //! sqlx each statement is handed to a thread and back, which cost more than the statement. sqlx makes the tables.
 
 mod archive;
+mod chores;
 mod claim;
 mod columns;
 mod db;
@@ -35,8 +36,8 @@ pub(super) use self::archive::SqliteArchive;
 use self::readers::Readers;
 use self::writer::{Apply, Ring, Writer};
 use super::{
-    Archive, CancelAnswer, Changes, Claim, Claimed, DeleteAnswer, Fence, Heartbeat, LabelAnswer, ListQuery, Listed,
-    NewTask, Recorded, Recovered, Stats, Step, Store, StoreError, StoredLine, Submitted, WorkerStats,
+    Archive, CancelAnswer, Changes, Chore, Claim, Claimed, DeleteAnswer, Fence, Heartbeat, LabelAnswer, ListQuery,
+    Listed, NewTask, Recorded, Recovered, Stats, Step, Store, StoreError, StoredLine, Submitted, WorkerStats,
 };
 use crate::domain::{Task, TaskId, Timestamp, Verdict, WorkerId};
 use crate::kill_point::kill_point;
@@ -58,6 +59,7 @@ pub struct SqliteStore {
     writer: Writer,
     readers: Readers,
     changes: Changes,
+    lease: Duration,
     /// The worker that has been heard of last: there is one at a time.
     worker: Mutex<Option<WorkerStats>>,
 }
@@ -77,7 +79,7 @@ impl SqliteStore {
         let readers = Readers::open(file).map_err(|error| StoreError::Open(error.into()))?;
         let changes = Changes::default();
         let writer = Writer::start(file.to_owned(), lease, changes.clone()).await?;
-        Ok(Self { file: file.to_owned(), writer, readers, changes, worker: Mutex::default() })
+        Ok(Self { file: file.to_owned(), writer, readers, changes, lease, worker: Mutex::default() })
     }
 }
 
@@ -243,6 +245,23 @@ impl Store for SqliteStore {
 
     fn archive(&self) -> Arc<dyn Archive> {
         Arc::new(SqliteArchive::beside(&self.readers))
+    }
+
+    async fn begin_chore(&self, chore: Chore, now: Timestamp) -> Result<bool, StoreError> {
+        self.writer.write((chore, now, self.lease), chores::begin, |_, _, _| {}).await
+    }
+
+    async fn keep_chore(&self, chore: Chore, now: Timestamp) -> Result<bool, StoreError> {
+        self.writer.write((chore, now, self.lease), chores::keep, |_, _, _| {}).await
+    }
+
+    async fn end_chore(&self, chore: Chore, done: bool) -> Result<(), StoreError> {
+        self.writer.write((chore, done), chores::end, |_, _, ()| {}).await
+    }
+
+    async fn last_chore(&self, name: &str) -> Result<Option<Timestamp>, StoreError> {
+        let name = name.to_owned();
+        self.readers.read(move |db| chores::last(db, &name)).await
     }
 
     fn database(&self) -> Option<Database> {

@@ -19,6 +19,7 @@ pub enum Act {
     Lines { task: u8, from: u64, limit: u32, after: u32 },
     Filed { task: u8, life: i64 },
     Removed { task: u8 },
+    Chore { worker: u8, slot: i64, what: u8 },
     Look { task: u8, worker: u8, before: i64 },
 }
 
@@ -48,6 +49,7 @@ pub fn act() -> impl Strategy<Value = Act> {
             .prop_map(|(task, from, limit, after)| Act::Lines { task, from, limit, after }),
         1 => (task.clone(), 0i64..40).prop_map(|(task, life)| Act::Filed { task, life }),
         1 => task.clone().prop_map(|task| Act::Removed { task }),
+        3 => (0u8..2, 0i64..4, 0u8..8).prop_map(|(worker, slot, what)| Act::Chore { worker, slot, what }),
         2 => (task, 0u8..2, 0i64..60).prop_map(|(task, worker, before)| Act::Look { task, worker, before }),
     ]
 }

@@ -6,7 +6,7 @@ use codex_agent::domain::{
     ErrorCode, Intent, Json, Outcome, SpecLimits, Status, TaskFilter, TaskSpec, Usage, Verdict, VerdictOutcome,
 };
 use codex_agent::store::{
-    CancelAnswer, Claim, Cursor, DeleteAnswer, Fence, ListQuery, NewLine, NewTask, Pending, Step, StoreError,
+    CancelAnswer, Chore, Claim, Cursor, DeleteAnswer, Fence, ListQuery, NewLine, NewTask, Pending, Step, StoreError,
     Submitted, Which,
 };
 
@@ -133,8 +133,26 @@ impl Side {
                 store.mark_removed(&named(task)).await.unwrap();
                 format!("{before:?} {:?}", self.world.removals().await)
             }
+            Act::Chore { worker, slot, what } => self.chore(worker, slot, what, now).await,
             Act::Look { task, worker, before } => self.look(task, worker, before).await,
         }
+    }
+
+    async fn chore(&self, worker: u8, slot: i64, what: u8, now: i64) -> String {
+        let (store, chore) = (&self.world.store, Chore { name: "c", slot: at(slot), worker: worker_of(worker) });
+        let done = match what {
+            0..=2 => store.begin_chore(chore, at(now)).await.unwrap(),
+            3..=4 => store.keep_chore(chore, at(now)).await.unwrap(),
+            5 => {
+                self.world.let_chores_run_out().await;
+                true
+            }
+            end => {
+                store.end_chore(chore, end == 6).await.unwrap();
+                true
+            }
+        };
+        format!("{done} {:?}", store.last_chore("c").await.unwrap())
     }
 
     async fn claim_tasks(&mut self, worker: u8, limit: u32, which: u8, task: u8, now: i64) -> String {

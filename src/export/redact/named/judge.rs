@@ -76,6 +76,7 @@ const NO_VALUE: &[&str] = &[
     "empty",
     "unknown",
     "n/a",
+    "…",
     "todo",
     "tbd",
     "password:",
@@ -146,8 +147,7 @@ fn code(value: &[u8]) -> bool {
     let length = value.iter().take_while(|byte| name(byte)).count();
     let head = &value[..length];
     let path = head.windows(2).any(|pair| pair == b"::") || {
-        let dots = head.iter().filter(|byte| **byte == b'.').count();
-        dots > 0 && head.iter().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'_' | b'.'))
+        head.contains(&b'.') && head.iter().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'_' | b'.'))
     };
     matches!(value.first(), Some(b'(' | b'[' | b'{' | b'&' | b'|' | b'<'))
         || value.starts_with(b"$(")

@@ -46,7 +46,11 @@ impl Names {
         self.name = last;
         let name = text.get(first..last)?;
         let trust = trust(name)?;
-        let (from, to, form) = value::after(bytes, first, last, &mut self.run)?;
+        if bytes[..first].ends_with(b"${") && (bytes[last..].starts_with(b":?") || bytes[last..].starts_with(b":+")) {
+            return None; // a message of the shell's, should the variable not be set
+        }
+        let place = value::after(bytes, first, last, &mut self.run).or_else(|| value::before(bytes, first));
+        let (from, to, form) = place?;
         let (from, to) = chosen(name, trust, &bytes[from..to], form, from)?;
         self.value = to;
         Some(Span { start: from, end: to, kind: Kind::Named })

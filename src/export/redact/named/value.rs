@@ -41,8 +41,29 @@ pub(super) fn after(bytes: &[u8], first: usize, last: usize, run: &mut Run) -> O
     {
         return Some(quoted);
     }
-    let assigned = matches!(bytes[sign], b'=' | b'%') && sign == last && at == behind && length != 2;
-    bare(bytes, at, assigned && length != 3 || bytes[sign] == b'%', &bytes[first..last], run)
+    let assigned = matches!(&bytes[sign..behind], b"=" | b"%3D") && sign == last && at == behind;
+    let (start, end, form) = bare(bytes, at, assigned, &bytes[first..last], run)?;
+    // What is compared without quotes is another variable.
+    let compared = bytes[sign] == b'!' || bytes[sign..behind].ends_with(b"==");
+    Some((start, end, if compared { Form::Bare } else { form }))
+}
+
+/// The string that the name from `first` is compared with, where it stands before it: `"…" == password`.
+pub(super) fn before(bytes: &[u8], first: usize) -> Option<(usize, usize, Form)> {
+    let back = |at: usize, most: usize, is: fn(&u8) -> bool| {
+        at - bytes[..at].iter().rev().take(most).take_while(|byte| is(byte)).count()
+    };
+    let path = back(first, 64, |byte| in_name(*byte) || *byte == b'.');
+    let sign = back(path, 8, |byte| *byte == b' ');
+    let string = back(sign, 3, |byte| matches!(byte, b'=' | b'!'));
+    let close = back(string, 8, |byte| *byte == b' ').checked_sub(1)?;
+    let quote = bytes[close];
+    if sign - string < 2 || !matches!(quote, b'"' | b'\'' | b'`') {
+        return None;
+    }
+    let start = back(close, 256, |byte| !matches!(byte, b'"' | b'\'' | b'`' | b'\n'));
+    let end = back(close, 7, |byte| *byte == b'\\').max(start);
+    (start > 0 && bytes[start - 1] == quote).then_some((start, end, Form::Quoted))
 }
 
 /// A value without a sign: an option's next word, an option in a list of words, or `name "value";`.
@@ -54,6 +75,16 @@ fn without_sign(
     at: usize,
     run: &mut Run,
 ) -> Option<(usize, usize, Form)> {
+    // Lists of variables give the name first: `name: DB_PASSWORD`, `value: …`.
+    let next = past(bytes, closed, b" \t\r\n,", SPACES * 8);
+    let next = next + usize::from(next > closed && matches!(bytes.get(next), Some(b'"' | b'\'')));
+    if next > closed && bytes[next..].starts_with(b"value") {
+        let colon = past(bytes, next + "value".len(), b"\"'", 1);
+        if bytes.get(colon) == Some(&b':') {
+            let at = past(bytes, colon + 1, b" \t", SPACES);
+            return quoted(bytes, at).or_else(|| bare(bytes, at, false, b"-", run));
+        }
+    }
     if option && closed > last && bytes.get(at) == Some(&b',') {
         let (start, end, _) = quoted(bytes, past(bytes, at + 1, b" \t\r\n", SPACES * 8))?;
         return Some((start, end, Form::Plain));
@@ -101,6 +132,12 @@ fn quoted(bytes: &[u8], at: usize) -> Option<(usize, usize, Form)> {
         return None;
     }
     let start = open + 1;
+    if [&b", "[..], b"):", b");", b")\n"].iter().any(|rest| bytes[start..].starts_with(rest)) {
+        return None; // the string that the name stood in ends: `input('Password: ')`
+    }
+    if quote == b'`' && bytes[start..].iter().take_while(|byte| **byte != b'`').any(|byte| *byte == b' ') {
+        return None; // a command within prose
+    }
     if level == 0 && bytes[start..].starts_with(&[quote, quote]) {
         let rest = &bytes[start + 2..];
         let end = rest.windows(3).take(4096).position(|three| three == [quote; 3])?;
@@ -143,7 +180,7 @@ fn bare(bytes: &[u8], at: usize, assigned: bool, name: &[u8], run: &mut Run) -> 
         end += 1;
     }
     let untrimmed = end;
-    while end > from && !whole_line && matches!(bytes[end - 1], b')' | b']' | b'}' | b',' | b';' | b'.') {
+    while end > from && !whole_line && matches!(bytes[end - 1], b')' | b']' | b'}' | b',' | b';' | b':' | b'.') {
         end -= 1;
     }
     if end == from {
