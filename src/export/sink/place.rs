@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -9,9 +10,6 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use super::directory::Mode;
 use crate::export::ExportError;
 use crate::export::manifest;
-
-/// Whose lock says that somebody is writing.
-const LOCK: &str = ".lock";
 
 /// Refuses to write where something is in the way.
 pub(super) fn is_free(target: &Path, mode: Mode) -> Result<(), ExportError> {
@@ -38,8 +36,8 @@ pub(super) fn is_free(target: &Path, mode: Mode) -> Result<(), ExportError> {
 /// A directory that is being written, beside the place that it is to take.
 pub(super) struct Work {
     dir: PathBuf,
-    /// Held as long as it is written.
-    lock: Option<File>,
+    /// Held as long as it is written; beside it, for it is to be moved.
+    lock: Option<Lock>,
 }
 
 impl Work {
@@ -48,30 +46,24 @@ impl Work {
         let failed = |path: &Path, source| ExportError::File { path: path.to_owned(), source };
         let nameless = || io::Error::new(io::ErrorKind::InvalidInput, "has no name");
         let name = target.file_name().ok_or_else(nameless).map_err(|source| failed(target, source))?;
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(name);
-        hidden.push(".partial");
-        let above = target.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let dir = above.join(hidden);
-        fs::create_dir_all(&dir).map_err(|source| failed(&dir, source))?;
-        let path = dir.join(LOCK);
-        let lock = File::create(&path).map_err(|source| failed(&path, source))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let detail = "another export to the same place is being written".to_owned();
-                return Err(ExportError::Place { path: target.to_owned(), detail });
-            }
-            Err(TryLockError::Error(source)) => return Err(failed(&path, source)),
+        let beside = |ending: &str| {
+            let mut hidden = std::ffi::OsString::from(".");
+            hidden.push(name);
+            hidden.push(ending);
+            above(target).join(hidden)
+        };
+        let (dir, path) = (beside(".partial"), beside(".lock"));
+        fs::create_dir_all(above(target)).map_err(|source| failed(above(target), source))?;
+        let Some(lock) = Lock::take(&path).map_err(|source| failed(&path, source))? else {
+            let detail = "another export to the same place is being written".to_owned();
+            return Err(ExportError::Place { path: target.to_owned(), detail });
+        };
+        // What one has left who was killed.
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&dir, error)),
+            _ => {}
         }
-        for entry in fs::read_dir(&dir).map_err(|source| failed(&dir, source))? {
-            let path = entry.map_err(|source| failed(&dir, source))?.path();
-            if path.file_name().is_some_and(|name| name == LOCK) {
-                continue;
-            }
-            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.map_err(|source| failed(&path, source))?;
-        }
+        fs::create_dir(&dir).map_err(|source| failed(&dir, source))?;
         let data = dir.join("data");
         fs::create_dir(&data).map_err(|source| failed(&data, source))?;
         Ok(Self { dir, lock: Some(lock) })
@@ -84,7 +76,6 @@ impl Work {
     /// Takes the place of `target`, all at once.
     pub(super) fn appear(&mut self, target: &Path, mode: Mode) -> Result<(), ExportError> {
         let failed = |source| ExportError::File { path: target.to_owned(), source };
-        fs::remove_file(self.dir.join(LOCK)).map_err(failed)?;
         for dir in [self.dir.join("data"), self.dir.clone()] {
             File::open(&dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
         }
@@ -98,23 +89,21 @@ impl Work {
             fs::rename(&self.dir, target).map_err(failed)?;
             false
         };
-        let above = target.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(above).and_then(|dir| dir.sync_all()).map_err(failed)?;
-        self.lock = None;
+        File::open(above(target)).and_then(|dir| dir.sync_all()).map_err(failed)?;
         if replaced {
             // The new one is there. What is left of the old one is in nobody's way.
             if let Err(error) = fs::remove_dir_all(&self.dir) {
                 tracing::warn!(%error, "an old export cannot be removed: {}", self.dir.display());
             }
         }
+        self.lock = None;
         Ok(())
     }
 
     /// Removes it.
     pub(super) fn discard(&mut self) -> Result<(), ExportError> {
-        if self.lock.take().is_none() {
-            return Ok(());
-        }
+        // Held to the end.
+        let Some(_lock) = self.lock.take() else { return Ok(()) };
         fs::remove_dir_all(&self.dir).map_err(|source| ExportError::File { path: self.dir.clone(), source })
     }
 }
@@ -124,6 +113,48 @@ impl Drop for Work {
         // What was broken off is of no use. If it stays, the next one removes it.
         if let Err(error) = self.discard() {
             tracing::debug!(error = &error as &dyn std::error::Error, "a partial export cannot be removed");
+        }
+    }
+}
+
+/// The directory that has it in it.
+fn above(target: &Path) -> &Path {
+    target.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A locked file that says that somebody is writing. It is gone when nobody is.
+struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Lock {
+    /// Takes it; `None` if another one has it.
+    fn take(path: &Path) -> io::Result<Option<Self>> {
+        loop {
+            let file = File::create(path)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+            // Whoever had it may have removed it between the two: then this is a file that nobody else will find.
+            match path.metadata() {
+                Ok(found) if found.ino() == file.metadata()?.ino() => {
+                    return Ok(Some(Self { path: path.to_owned(), _file: file }));
+                }
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Before it is let go of.
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::debug!(%error, "a lock file is left behind: {}", self.path.display());
         }
     }
 }
@@ -148,4 +179,51 @@ pub(super) fn link(old: &Path, new: &Path, name: &str) -> Result<(), ExportError
     let (from, to) = (old.join(name), new.join(name));
     let linked = fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(drop));
     linked.map_err(|source| ExportError::File { path: from, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_writes_at_a_time_and_nothing_is_left_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("data set");
+        let work = Work::begin(&target).unwrap();
+        fs::write(work.dir().join("half"), "x").unwrap();
+        assert!(matches!(Work::begin(&target), Err(ExportError::Place { .. })));
+        drop(work);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+
+        // One who was killed has left this.
+        fs::create_dir_all(dir.path().join(".data set.partial/data")).unwrap();
+        fs::write(dir.path().join(".data set.partial/data/train-00000.jsonl"), "x").unwrap();
+        fs::write(dir.path().join(".data set.lock"), "").unwrap();
+        let mut work = Work::begin(&target).unwrap();
+        assert_eq!(fs::read_dir(work.dir().join("data")).unwrap().count(), 0);
+        work.appear(&target, Mode::New).unwrap();
+        drop(work);
+        let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["data set"]);
+    }
+
+    #[test]
+    fn only_an_export_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("data");
+        fs::create_dir(&target).unwrap();
+        assert!(is_free(&target, Mode::New).is_ok(), "an empty directory is in nobody's way");
+        fs::write(target.join("thesis.txt"), "x").unwrap();
+        for mode in [Mode::New, Mode::Overwrite, Mode::Incremental] {
+            assert!(is_free(&target, mode).is_err(), "{mode:?}");
+        }
+        fs::write(target.join(manifest::NAME), "{}").unwrap();
+        assert!(is_free(&target, Mode::New).is_err());
+        assert!(is_free(&target, Mode::Overwrite).is_ok() && is_free(&target, Mode::Incremental).is_ok());
+        let mut work = Work::begin(&target).unwrap();
+        fs::write(work.dir().join(manifest::NAME), "new").unwrap();
+        work.appear(&target, Mode::Overwrite).unwrap();
+        assert_eq!(fs::read_to_string(target.join(manifest::NAME)).unwrap(), "new");
+        assert!(!target.join("thesis.txt").exists());
+    }
 }
