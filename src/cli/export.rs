@@ -109,7 +109,11 @@ fn work(export: &Export, options: &Options, bar: &ProgressBar) -> Result<Totals,
     let mut sink: Box<dyn Sink> = match &options.to {
         _ if options.dry_run => Box::new(Rows::new(io::sink(), None)),
         Some(dir) => Box::new(Directory::create(dir, mode)?),
-        None => Box::new(Rows::new(io::BufWriter::new(io::stdout().lock()), options.split)),
+        None => {
+            let rows = Rows::new(io::BufWriter::new(io::stdout().lock()), options.split);
+            let silent = options.quiet && !options.stats;
+            Box::new(if silent { rows.uncounted() } else { rows })
+        }
     };
     export.run(sink.as_mut(), &mut |done, all| {
         bar.set_length(all);

@@ -112,8 +112,11 @@ mod tests {
         Turn { said: None, name: name.into(), arguments: json(arguments), result, at: Moment::default() }
     }
 
-    fn trajectory(turns: Vec<Turn>, summary: Option<Option<&str>>) -> Trajectory {
-        let finish = summary.map(|text| Finish { summary: text.map(str::to_owned), at: Moment::default() });
+    fn finished(summary: Option<&str>) -> Option<Finish> {
+        Some(Finish { summary: summary.map(str::to_owned), at: Moment::default() })
+    }
+
+    fn trajectory(turns: Vec<Turn>, finish: Option<Finish>) -> Trajectory {
         Trajectory { instruction: "do".into(), model: None, turns, finish }
     }
 
@@ -136,19 +139,19 @@ mod tests {
     fn a_conversation_ends_on_what_the_model_wrote() {
         let done = || turn("read_file", "{}", Some("{}"));
         let cut = || turn("read_file", "{}", None);
-        assert_eq!(of(&trajectory(vec![done(), done()], Some(Some("x")))).unwrap(), "sucrcra");
-        assert_eq!(of(&trajectory(vec![], Some(Some("x")))).unwrap(), "sua");
+        assert_eq!(of(&trajectory(vec![done(), done()], finished(Some("x")))).unwrap(), "sucrcra");
+        assert_eq!(of(&trajectory(vec![], finished(Some("x")))).unwrap(), "sua");
         // Without a summary there is nothing to be learnt behind the last call, nor where a task was stopped.
-        assert_eq!(of(&trajectory(vec![done(), done()], Some(None))).unwrap(), "sucrc");
+        assert_eq!(of(&trajectory(vec![done(), done()], finished(None))).unwrap(), "sucrc");
         assert_eq!(of(&trajectory(vec![done(), cut()], None)).unwrap(), "sucrc");
-        assert_eq!(of(&trajectory(vec![], Some(Some(" ")))), Err(Reason::Empty));
+        assert_eq!(of(&trajectory(vec![], finished(Some(" ")))), Err(Reason::Empty));
     }
 
     #[test]
     fn what_no_model_should_learn_is_refused() {
-        let odd = trajectory(vec![turn("rocket", "{}", Some("{}"))], Some(Some("x")));
+        let odd = trajectory(vec![turn("rocket", "{}", Some("{}"))], finished(Some("x")));
         assert_eq!(of(&odd), Err(Reason::UnknownTool("rocket".into())));
-        let odd = trajectory(vec![turn("read_file", "[1]", Some("{}"))], Some(Some("x")));
+        let odd = trajectory(vec![turn("read_file", "[1]", Some("{}"))], finished(Some("x")));
         assert_eq!(of(&odd), Err(Reason::Arguments("read_file".into())));
     }
 

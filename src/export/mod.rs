@@ -123,7 +123,8 @@ impl Export {
             Redact::None => None,
         };
         let parent = sink.parent(&self.options)?;
-        let workshop = Workshop::new(&self.options, redactor, &self.tools)?;
+        let counted = sink.tells_tokens() || self.options.max_tokens.is_some();
+        let workshop = Workshop::new(&self.options, redactor, &self.tools, counted)?;
         let mut state = State::new(&self.options, parent.as_ref())?;
         let known = parent.as_ref().map(Parent::known).transpose()?;
         match self.options.format.purpose() {

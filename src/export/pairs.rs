@@ -138,8 +138,8 @@ mod tests {
     fn a_failed_call_and_the_one_that_repaired_it_are_a_pair() {
         let (bad, good) = (edit("a", "x", false), edit("./a", "y", true));
         let pair = (good.arguments.to_string(), bad.arguments.to_string());
-        assert_eq!(repaired(vec![bad.clone(), good.clone()]), [pair.clone()]);
-        assert_eq!(repaired(vec![look(), bad.clone(), look(), good.clone()]), [pair.clone()]);
+        assert_eq!(repaired(vec![bad.clone(), good.clone()]), std::slice::from_ref(&pair));
+        assert_eq!(repaired(vec![look(), bad.clone(), look(), good.clone()]), std::slice::from_ref(&pair));
         // Of two failures the last one was repaired.
         assert_eq!(repaired(vec![edit("a", "w", false), bad.clone(), good.clone()]), [pair]);
         let commands = repaired(vec![run("ls nowhere", false), run("ls -a", true)]);

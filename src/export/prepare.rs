@@ -51,8 +51,14 @@ pub(super) struct Row {
 }
 
 impl Workshop {
-    pub(super) fn new(options: &Options, redactor: Option<Redactor>, schemas: &Json) -> Result<Self, ExportError> {
-        let (tokens, tools) = (Tokens::load()?, render::tools(schemas));
+    pub(super) fn new(
+        options: &Options,
+        redactor: Option<Redactor>,
+        schemas: &Json,
+        counted: bool,
+    ) -> Result<Self, ExportError> {
+        let tokens = if counted { Tokens::load()? } else { Tokens::uncounted() };
+        let tools = render::tools(schemas);
         let tool_tokens = tokens.of(tools.as_str());
         Ok(Self { options: options.clone(), redactor, tokens, tools, tool_tokens, known: names(schemas) })
     }

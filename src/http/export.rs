@@ -106,7 +106,7 @@ words! {
 ))]
 pub(super) async fn export(State(api): State<Api>, uri: Uri) -> Result<Response, Problem> {
     let (options, split) = parse(&uri)?;
-    // One at a time: it has a vocabulary of some 40 MB in hand, and two cores would be busy with it.
+    // One at a time: it keeps all cores busy, and with max_tokens has a vocabulary of some 40 MB in hand.
     let Ok(permit) = api.exports.clone().try_acquire_owned() else {
         let busy =
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "another export is being sent; they go one after the other");
@@ -124,7 +124,8 @@ pub(super) async fn export(State(api): State<Api>, uri: Uri) -> Result<Response,
         stop,
     };
     tokio::task::spawn_blocking(move || {
-        let mut rows = Rows::new(BufWriter::with_capacity(CHUNK, Chunks(chunks.clone())), split);
+        let rows = Rows::new(BufWriter::with_capacity(CHUNK, Chunks(chunks.clone())), split);
+        let mut rows = rows.uncounted();
         let exported = export.run(&mut rows, &mut |_, _| {});
         drop(permit);
         match exported {

@@ -20,6 +20,10 @@ use super::totals::Totals;
 pub trait Sink {
     /// What is there already, if it is to be added to.
     fn parent(&mut self, options: &Options) -> Result<Option<Parent>, ExportError>;
+    /// Whether anybody is told how many tokens there are.
+    fn tells_tokens(&self) -> bool {
+        true
+    }
     /// Takes a line of data with its line feed; where it lies.
     fn row(&mut self, split: Split, text: &str) -> Result<Place, ExportError>;
     /// Notes a task that is in the data.

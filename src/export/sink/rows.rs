@@ -10,19 +10,30 @@ use crate::export::{ExportError, Options, Totals};
 pub struct Rows<W> {
     out: W,
     only: Option<Split>,
+    counted: bool,
     lines: u64,
 }
 
 impl<W: Write> Rows<W> {
     /// Writes to `out`.
     pub fn new(out: W, only: Option<Split>) -> Self {
-        Self { out, only, lines: 0 }
+        Self { out, only, counted: true, lines: 0 }
+    }
+
+    /// Nobody is told how many tokens they have.
+    #[must_use]
+    pub fn uncounted(self) -> Self {
+        Self { counted: false, ..self }
     }
 }
 
 impl<W: Write> Sink for Rows<W> {
     fn parent(&mut self, _: &Options) -> Result<Option<Parent>, ExportError> {
         Ok(None)
+    }
+
+    fn tells_tokens(&self) -> bool {
+        self.counted
     }
 
     fn row(&mut self, split: Split, text: &str) -> Result<Place, ExportError> {

@@ -3,6 +3,8 @@
 //! That is the vocabulary of OpenAI's models since GPT-4o. Others cut text otherwise: for them the counts are approximate,
 //! by some 10 to 20 percent for English text and code. What a chat template adds around the messages is not counted.
 
+mod vocabulary;
+
 use tiktoken_rs::CoreBPE;
 
 use super::ExportError;
@@ -11,21 +13,27 @@ use super::chat::Message;
 /// Counts tokens. One is made for each export, and gone with it: the vocabulary takes a tenth of a second and some 40 MB, which a
 /// service that is at rest should not keep.
 pub(super) struct Tokens {
-    vocabulary: CoreBPE,
+    /// None where nobody wants to know.
+    vocabulary: Option<CoreBPE>,
 }
 
 impl Tokens {
     pub(super) fn load() -> Result<Self, ExportError> {
-        let vocabulary = tiktoken_rs::o200k_base().map_err(|error| ExportError::Tokens(error.to_string()))?;
-        Ok(Self { vocabulary })
+        Ok(Self { vocabulary: Some(vocabulary::load()?) })
+    }
+
+    /// Counts nothing: most of the work of an export is to count.
+    pub(super) fn uncounted() -> Self {
+        Self { vocabulary: None }
     }
 
     /// Of a text for itself. What looks like a special token is text.
     pub(super) fn of(&self, text: &str) -> u64 {
+        let Some(vocabulary) = &self.vocabulary else { return 0 };
         if text.len() <= LONGEST_RUN {
-            return self.vocabulary.count_ordinary(text) as u64;
+            return vocabulary.count_ordinary(text) as u64;
         }
-        bearable(text).map(|piece| self.vocabulary.count_ordinary(piece) as u64).sum()
+        bearable(text).map(|piece| vocabulary.count_ordinary(piece) as u64).sum()
     }
 
     /// Of what a message says: its content, and of a call the name and the arguments as JSON.
