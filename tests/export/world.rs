@@ -1,8 +1,12 @@
 //! A database as the run loop leaves it, without a brain and without tools: what they say is written down beforehand.
 
-use codex_agent::domain::{ErrorCode, Json, Line, Models, Reply, SpecLimits, StopReason, TaskSpec, Timestamp};
+use codex_agent::domain::{
+    ErrorCode, Json, Line, Models, Reply, SpecLimits, StopReason, TaskSpec, Timestamp, Verdict, VerdictOutcome,
+};
 use codex_agent::run::{Event, Machine, Phase, Write};
-use codex_agent::store::{Claim, Claimed, Fence, NewLine, NewTask, SqliteStore, Step, Store, Submitted, Which};
+use codex_agent::store::{
+    Claim, Claimed, Fence, LabelAnswer, NewLine, NewTask, SqliteStore, Step, Store, Submitted, Which,
+};
 use serde_json::{Value, json};
 
 use crate::common::Home;
@@ -22,6 +26,7 @@ pub struct Story {
     pub options: Value,
     pub turns: Vec<Turn>,
     pub end: End,
+    pub verdict: Option<VerdictOutcome>,
 }
 
 /// A tool call and what came of it, both as JSON text.
@@ -57,6 +62,7 @@ impl Story {
             options: json!({}),
             turns: Vec::new(),
             end: End::Finish(Some(format!("What was asked for is done: {id}."))),
+            verdict: None,
         }
     }
 
@@ -83,6 +89,12 @@ impl Story {
 
     pub fn ends(mut self, end: End) -> Self {
         self.end = end;
+        self
+    }
+
+    /// Somebody has looked at what came of it.
+    pub fn judged(mut self, outcome: VerdictOutcome) -> Self {
+        self.verdict = Some(outcome);
         self
     }
 
@@ -142,6 +154,10 @@ async fn tell_one(database: &SqliteStore, story: &Story, now: Timestamp) {
     let claim = Claim { worker: "w".into(), limit: 1, which: Which::One(id), now };
     let claimed = database.claim(claim).await.unwrap().remove(0);
     run(database, story, &claimed, now).await;
+    if let Some(outcome) = story.verdict {
+        let verdict = Verdict { outcome: Some(outcome), reward: None, note: None, at: now };
+        assert!(matches!(database.label(&claimed.fence.id, verdict).await.unwrap(), LabelAnswer::Labelled(_)));
+    }
 }
 
 async fn run(database: &SqliteStore, story: &Story, claimed: &Claimed, now: Timestamp) {
