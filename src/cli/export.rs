@@ -107,7 +107,8 @@ fn work(export: &Export, options: &Options, bar: &ProgressBar) -> Result<Totals,
         _ => Mode::New,
     };
     let mut sink: Box<dyn Sink> = match &options.to {
-        _ if options.dry_run => Box::new(Rows::new(io::sink(), None)),
+        Some(dir) if options.dry_run => Box::new(Rows::beside(dir, mode)?),
+        None if options.dry_run => Box::new(Rows::new(io::sink(), None)),
         Some(dir) => Box::new(Directory::create(dir, mode)?),
         None => Box::new(Rows::new(io::BufWriter::new(io::stdout().lock()), options.split)),
     };
