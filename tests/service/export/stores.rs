@@ -48,7 +48,13 @@ async fn workers_on_postgresql_export_what_one_service_on_sqlite_does() {
         service.submit(&task("held", "Wait.", &[])).await;
         eventually("it runs", async || service.get("/tasks/held").await.json()["status"] == "running").await;
     }
-    let variables = [("DATABASE_URL", url.as_str())];
+    // As a job of its own has it: nothing but the database, and what a service would refuse to listen with.
+    let variables = [
+        ("DATABASE_URL", url.as_str()),
+        ("OUTPUT_DIR", "/nonexistent"),
+        ("CODE_DIR", "/nonexistent"),
+        ("LISTEN", "0.0.0.0:8080"),
+    ];
     for format in FORMATS {
         let here = printed(&single.home, &["-q", "--format", format], &[]).await;
         let there = printed(&api.home, &["-q", "--format", format], &variables).await;
