@@ -216,8 +216,7 @@ fn status(fails: bool) -> &'static str {
 /// Some characters of the source, elsewhere for each number.
 fn piece(number: u32, length: usize) -> String {
     let start = number as usize * 7919 % (SOURCE.len() - length);
-    let start = (start..).find(|at| SOURCE.is_char_boundary(*at)).unwrap();
-    let end = (start + length..).find(|at| SOURCE.is_char_boundary(*at)).unwrap();
+    let (start, end) = (SOURCE.floor_char_boundary(start), SOURCE.floor_char_boundary(start + length));
     SOURCE[start..end].to_owned()
 }
 

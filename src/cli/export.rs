@@ -20,31 +20,32 @@ pub(super) struct Options {
     #[command(flatten)]
     what: export::Options,
 
-    /// A directory for the data, with a card, an index and a manifest [default: the rows alone, to standard output]
+    /// A directory for the data, with a card, an index and a manifest; datasets.load_dataset opens it [default: the rows alone, to
+    /// standard output]
     #[arg(long, value_name = "DIR", help_heading = "Where")]
     to: Option<PathBuf>,
 
-    /// Add to the export that is there what it has not
+    /// Add to the export in DIR the tasks that it has not; if there is none, make it
     #[arg(long, requires = "to", conflicts_with = "overwrite", help_heading = "Where")]
     incremental: bool,
 
-    /// Replace the export that is there
+    /// Replace the export in DIR
     #[arg(long, requires = "to", help_heading = "Where")]
     overwrite: bool,
 
-    /// Write only the rows of this part
+    /// Write only the rows of this part to standard output
     #[arg(long, value_name = "train|validation", conflicts_with = "to", value_parser = split, help_heading = "Where")]
     split: Option<Split>,
 
-    /// Write nothing, and tell what there would be
+    /// Write nothing, and tell what there would be; with --incremental, beside what is in DIR
     #[arg(long, help_heading = "Where")]
     dry_run: bool,
 
-    /// Tell how many tokens rows have, and with --price what it costs to learn them
+    /// Tell how many tokens rows have
     #[arg(long, help_heading = "What is told")]
     stats: bool,
 
-    /// The price of a million tokens, in any currency
+    /// With --stats, tell what one epoch costs, at this price for a million tokens
     #[arg(long, value_name = "PRICE", requires = "stats", value_parser = price, help_heading = "What is told")]
     price: Option<f64>,
 
@@ -107,7 +108,8 @@ fn work(export: &Export, options: &Options, bar: &ProgressBar) -> Result<Totals,
         _ => Mode::New,
     };
     let mut sink: Box<dyn Sink> = match &options.to {
-        _ if options.dry_run => Box::new(Rows::new(io::sink(), None)),
+        Some(dir) if options.dry_run => Box::new(Rows::beside(dir, mode)?),
+        None if options.dry_run => Box::new(Rows::new(io::sink(), None)),
         Some(dir) => Box::new(Directory::create(dir, mode)?),
         None => {
             let rows = Rows::new(io::BufWriter::new(io::stdout().lock()), options.split);

@@ -112,11 +112,12 @@ mod tests {
         Turn { said: None, name: name.into(), arguments: json(arguments), result, at: Moment::default() }
     }
 
-    fn finished(summary: Option<&str>) -> Option<Finish> {
-        Some(Finish { summary: summary.map(str::to_owned), at: Moment::default() })
+    fn finished(summary: Option<&str>) -> Finish {
+        Finish { summary: summary.map(str::to_owned), at: Moment::default() }
     }
 
-    fn trajectory(turns: Vec<Turn>, finish: Option<Finish>) -> Trajectory {
+    fn trajectory(turns: Vec<Turn>, finish: impl Into<Option<Finish>>) -> Trajectory {
+        let finish = finish.into();
         Trajectory { instruction: "do".into(), model: None, turns, finish }
     }
 

@@ -12,31 +12,31 @@ use crate::domain::{LabelFilter, Status, Timestamp, VerdictOutcome, parse_moment
 #[derive(Args, Clone, Debug, PartialEq, Serialize)]
 #[group(skip)]
 pub struct Options {
-    /// What the rows are: a chat for OpenAI's format (arguments as strings) or for Hugging Face's templates (as objects), a
-    /// preference in either dialect, an ATIF trajectory, or the records as they are
+    /// What a row is
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: Format,
 
-    /// Of a chat, one example for each task, or one for each message that the model wrote
+    /// What of a chat becomes an example
     #[arg(long, value_enum, default_value_t, value_name = "UNIT")]
     pub examples: Examples,
 
-    /// A system message for each chat
+    /// A system message that each chat and each preference begins with
     #[arg(long, value_name = "TEXT", value_parser = text)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system: Option<String>,
 
-    /// Only tasks that ended so, separated by commas [default: succeeded for a chat, all for the others]
+    /// Only tasks that ended so: succeeded, failed, cancelled, or some with commas between them [default: succeeded for a chat, all
+    /// but cancelled for a preference, all for the others]
     #[arg(long, value_name = "STATUS,…", value_delimiter = ',', value_parser = status)]
     #[serde(serialize_with = "words", skip_serializing_if = "Vec::is_empty")]
     pub status: Vec<Status>,
 
-    /// Only tasks with this label; may be repeated
+    /// Only tasks that were posted with this label; given more than once, with all of these
     #[arg(long, value_name = "KEY[=VALUE]", value_parser = label)]
     #[serde(serialize_with = "words", skip_serializing_if = "Vec::is_empty")]
     pub label: Vec<LabelFilter>,
 
-    /// Only tasks that were posted then or later (RFC 3339, or a date in UTC)
+    /// Only tasks that were posted then or later: a time in RFC 3339, or a day, from its beginning in UTC
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
@@ -51,7 +51,7 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workspace: Option<String>,
 
-    /// Only tasks with this verdict [default: for a chat, all but the rejected]
+    /// Only tasks with this verdict, as it was put on them by `PUT /tasks/{id}/label` [default: for a chat, all but the rejected]
     #[arg(long, value_name = "accepted|rejected", value_parser = outcome)]
     #[serde(serialize_with = "maybe_word", skip_serializing_if = "Option::is_none")]
     pub outcome: Option<VerdictOutcome>,
@@ -61,7 +61,7 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_per_group: Option<u32>,
 
-    /// Leave out what another task has given already
+    /// Leave out tasks that did the same as one before: the same instruction, calls, results and summary
     #[arg(long)]
     pub dedupe: bool,
 
@@ -70,7 +70,7 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
 
-    /// What becomes of a chat with more of them
+    /// What becomes of a chat with more tokens than --max-tokens
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
     pub too_long: TooLong,
 
@@ -78,15 +78,15 @@ pub struct Options {
     #[arg(long)]
     pub include_scripted: bool,
 
-    /// Whether secrets are taken out; with none, --allow-secrets says that this is meant
+    /// What is taken out of instructions, calls, results and summaries
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
     pub redact: Redact,
 
-    /// Secrets may be in the export
+    /// Secrets may be in the export; for --redact none
     #[arg(long)]
     pub allow_secrets: bool,
 
-    /// How many of a hundred groups are for validation
+    /// How many of a hundred groups are for validation; a group is drawn by its hash, so none ever moves
     #[arg(long, value_name = "PERCENT", default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub validation_percent: u8,
 }
@@ -96,26 +96,26 @@ pub struct Options {
 #[serde(rename_all = "kebab-case")]
 #[value(rename_all = "kebab-case")]
 pub enum Format {
-    /// A chat, arguments as strings.
+    /// A chat in OpenAI's fine-tuning format: arguments of calls are strings.
     #[default]
     #[serde(rename = "openai")]
     #[value(name = "openai")]
     OpenAi,
-    /// A chat, arguments as objects.
+    /// A chat for the templates of Hugging Face: arguments are objects.
     #[serde(rename = "hf")]
     #[value(name = "hf")]
     HuggingFace,
-    /// A preference, arguments as strings.
+    /// A preference, one answer over another, in OpenAI's format.
     #[serde(rename = "dpo-openai")]
     #[value(name = "dpo-openai")]
     DpoOpenAi,
-    /// A preference, arguments as objects.
+    /// A preference as TRL has it.
     #[serde(rename = "dpo-hf")]
     #[value(name = "dpo-hf")]
     DpoHuggingFace,
     /// A trajectory in the Agent Trajectory Interchange Format.
     Atif,
-    /// The lines of records.
+    /// The lines of the records as they are.
     Records,
 }
 
@@ -134,10 +134,10 @@ pub enum Purpose {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Examples {
-    /// The whole.
+    /// All of it: one for each task.
     #[default]
     Trajectory,
-    /// Each message of the model's, with what was before it.
+    /// Each message that the model wrote, behind what was said before.
     Turn,
 }
 
@@ -156,10 +156,10 @@ pub enum TooLong {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Redact {
-    /// Secrets, by rules and by this process's own.
+    /// What looks like a secret, and this process's own.
     #[default]
     Secrets,
-    /// Nothing.
+    /// Nothing; --allow-secrets says that this is meant.
     None,
 }
 

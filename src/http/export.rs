@@ -40,9 +40,9 @@ pub(super) struct ExportParams {
     /// Of a chat, one example for each task, or one for each message that the model wrote.
     #[param(value_type = Option<ExamplesWord>, inline)]
     examples: Option<()>,
-    /// A system message for each chat.
+    /// A system message that each chat and each preference begins with.
     system: Option<String>,
-    /// Only tasks that ended so, separated by commas; if not given, succeeded for a chat, all for the others.
+    /// Only tasks that ended so, separated by commas; if not given, succeeded for a chat, all but cancelled for a preference, all for the others.
     #[param(value_type = Option<Vec<StatusWord>>, explode = false, inline)]
     status: Option<()>,
     /// Only tasks with this label, `KEY` or `KEY=VALUE`; may be repeated.
@@ -61,7 +61,7 @@ pub(super) struct ExportParams {
     /// At most so many tasks of a group.
     #[param(minimum = 1)]
     max_per_group: Option<u32>,
-    /// Leave out what another task has given already.
+    /// Leave out tasks that did the same as one before.
     dedupe: Option<bool>,
     /// The most tokens of a row, by `o200k_base`.
     #[param(minimum = 1)]

@@ -17,6 +17,7 @@ mod crash;
 mod doctor;
 mod events;
 mod example_brains;
+mod export;
 mod fidelity;
 mod hostile;
 mod keeping;

@@ -1,8 +1,10 @@
 //! Rows as a stream, and nothing beside them.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
-use super::{Entry, Place, Rejected, Sink, Split};
+use super::place::is_free;
+use super::{Entry, Mode, Place, Rejected, Sink, Split};
 use crate::export::parent::Parent;
 use crate::export::{ExportError, Options, Totals};
 
@@ -12,12 +14,14 @@ pub struct Rows<W> {
     only: Option<Split>,
     counted: bool,
     lines: u64,
+    /// An export that rows are told apart from: those that it has are not made again.
+    parent: Option<PathBuf>,
 }
 
 impl<W: Write> Rows<W> {
     /// Writes to `out`.
     pub fn new(out: W, only: Option<Split>) -> Self {
-        Self { out, only, counted: true, lines: 0 }
+        Self { out, only, counted: true, lines: 0, parent: None }
     }
 
     /// Nobody is told how many tokens they have.
@@ -27,9 +31,22 @@ impl<W: Write> Rows<W> {
     }
 }
 
+impl Rows<io::Sink> {
+    /// Writes nothing anywhere, but comes to the totals, or to the refusal, that a directory in this place would come to.
+    pub fn beside(target: &Path, mode: Mode) -> Result<Self, ExportError> {
+        is_free(target, mode)?;
+        let parent = (mode == Mode::Incremental).then(|| target.to_owned());
+        Ok(Self { parent, ..Self::new(io::sink(), None) })
+    }
+}
+
 impl<W: Write> Sink for Rows<W> {
-    fn parent(&mut self, _: &Options) -> Result<Option<Parent>, ExportError> {
-        Ok(None)
+    fn parent(&mut self, options: &Options) -> Result<Option<Parent>, ExportError> {
+        let parent = self.parent.as_deref().map(Parent::open).transpose()?.flatten();
+        if let Some(parent) = &parent {
+            parent.agrees(options)?;
+        }
+        Ok(parent)
     }
 
     fn tells_tokens(&self) -> bool {

@@ -1,0 +1,86 @@
+//! Answers that are not read to their end: because the client goes, or the service.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::common::brain::{call, finish};
+use crate::common::{Service, eventually};
+
+/// So much is in no buffer between a service and a client that does not read.
+const LARGE: usize = 1_500_000;
+
+/// A service with more to export than a connection takes.
+async fn laden() -> Service {
+    let service = Service::start("script:", &[]).await;
+    let text = "The quick brown fox jumps over the lazy dog.\n".repeat(LARGE / 45);
+    std::fs::write(service.home.code().join("large"), &text).unwrap();
+    let read = call("read_file", &json!({"file_path": "large", "end": text.len()}));
+    for n in 0..4 {
+        let task = json!({"task_id": format!("t{n}"), "instruction": "Read.", "script": [read, finish()]});
+        assert_eq!(service.finish(&task).await["status"], "succeeded");
+    }
+    service
+}
+
+/// A client that has seen how an export begins, and reads on only when it is told to.
+async fn asking(service: &Service) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let address = service.url.strip_prefix("http://").unwrap();
+    let mut client = socket.connect(address.parse().unwrap()).await.unwrap();
+    let request = format!(
+        "GET /export?format=records&include_scripted=true HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+    );
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut head = vec![0; 12];
+    client.read_exact(&mut head).await.unwrap();
+    assert_eq!(head, b"HTTP/1.1 200");
+    client
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_makes_room_for_the_next_one() {
+    let service = laden().await;
+    let path = "/export?format=records&include_scripted=true";
+    let client = asking(&service).await;
+    // Meanwhile it is one at a time.
+    let refused = service.get(path).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, "10"), "{}", refused.text());
+    assert_eq!(refused.header("content-type"), "application/problem+json");
+    drop(client);
+    eventually("the next one is served whole", async || {
+        let whole = service.get(path).await;
+        whole.status == 200 && super::rows(&whole).len() == 8
+    })
+    .await;
+    assert!(!service.log().contains("broke off"), "{}", service.log());
+}
+
+#[tokio::test]
+async fn a_service_that_is_stopped_during_an_export_ends_and_pretends_nothing() {
+    let service = laden().await;
+    let mut client = asking(&service).await;
+    service.signal(Signal::TERM);
+    eventually("it is stopping", async || service.log().contains("stopping")).await;
+    let mut rest = Vec::new();
+    // Where the connection is reset, it has not ended either.
+    let ended = client.read_to_end(&mut rest).await.is_ok() && rest.ends_with(b"\r\n0\r\n\r\n");
+    let lines = rest.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{\"iteration\"")).count();
+    assert!(!ended || lines == 8, "an end after {lines} lines");
+    assert_eq!(service.ended_by_itself().await.1, Some(0));
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_keeps_no_service_from_stopping() {
+    let service = laden().await;
+    let client = asking(&service).await;
+    let (stopped, started) = (service.stop(), std::time::Instant::now());
+    assert_eq!(stopped.await.1, Some(0));
+    // Five seconds are for answers.
+    assert!(started.elapsed() < Duration::from_secs(40), "{:?}", started.elapsed());
+    drop(client);
+}
