@@ -124,7 +124,7 @@ async fn who_has_no_token_gets_nothing_and_who_has_one_does_not_get_it_back() {
 
     for format in ["openai", "hf", "atif", "records"] {
         let answer = with_token("GET", &format!("/export?format={format}"), String::new()).await;
-        assert_eq!(rows(&answer).is_empty(), false, "{format}");
+        assert!(!rows(&answer).is_empty(), "{format}");
         let text = answer.text();
         assert!(!text.contains(token) && !text.contains(key) && text.contains("I have "), "{text}");
         assert_eq!(text, printed(&service.home, &["-q", "--format", format], &variables).await);

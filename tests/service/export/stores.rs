@@ -7,8 +7,8 @@ use crate::common::{Home, Service, eventually};
 use crate::postgres::Postgres;
 
 /// A text with what differs from run to run made equal.
-fn masked(text: &str) -> String {
-    text.lines().map(|line| format!("{}\n", equal(serde_json::from_str(line).unwrap()))).collect()
+fn masked(text: &str) -> Vec<String> {
+    text.lines().map(|line| equal(serde_json::from_str(line).unwrap()).to_string()).collect()
 }
 
 /// Times are those of a run, and so are durations.
@@ -18,9 +18,9 @@ fn equal(value: Value) -> Value {
         Value::String(text) if is_time(&text) => json!("a time"),
         Value::Array(items) => items.into_iter().map(equal).collect(),
         Value::Object(members) => {
-            let masked = |(name, value): (String, Value)| match name.ends_with("_ms") && value.is_u64() {
-                true => (name, json!("a duration")),
-                false => (name, equal(value)),
+            let masked = |(name, value): (String, Value)| {
+                let duration = name.ends_with("_ms") && value.is_u64();
+                (name, if duration { json!("a duration") } else { equal(value) })
             };
             members.into_iter().map(masked).collect()
         }
