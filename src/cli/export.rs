@@ -20,7 +20,7 @@ pub(super) struct Options {
     #[command(flatten)]
     what: export::Options,
 
-    /// A directory for the data, with a card, an index and a manifest; datasets.load_dataset opens it [default: the rows alone, to
+    /// A directory for the data, with a card, an index and a manifest; `datasets.load_dataset` opens it [default: the rows alone, to
     /// standard output]
     #[arg(long, value_name = "DIR", help_heading = "Where")]
     to: Option<PathBuf>,

@@ -49,7 +49,7 @@ fn write(card: &mut String, options: &Options, totals: &Totals) -> std::fmt::Res
         "Tokens are counted by `o200k_base`, of what the messages say and of the tools' schemas, without what a chat template adds; for models with another vocabulary they are approximate.\n"
     )?;
     how_it_was_made(card, options, totals)?;
-    files(card)
+    files(card, options.format)
 }
 
 fn front_matter(card: &mut String, options: &Options, totals: &Totals) -> std::fmt::Result {
@@ -120,14 +120,25 @@ fn how_it_was_made(card: &mut String, options: &Options, totals: &Totals) -> std
     Ok(())
 }
 
-fn files(card: &mut String) -> std::fmt::Result {
+fn files(card: &mut String, format: Format) -> std::fmt::Result {
     writeln!(
         card,
         "## Files\n\n\
          - `data/`: the rows; `datasets.load_dataset` reads them.\n\
          - `index.jsonl`: each task in it, with the place of its rows, its group and a hash of what it did.\n\
          - `rejected.jsonl`: each ended task that is not, with the reason.\n\
-         - `manifest.json`: what was asked for, counts, and the SHA-256 of every file.\n\n\
-         In `hf` and `dpo-hf`, `datasets` rounds fractions inside arguments to ten decimals as it loads them; the files have them whole."
-    )
+         - `manifest.json`: what was asked for, counts, and the SHA-256 of every file."
+    )?;
+    match format {
+        // There all JSON is inside strings.
+        Format::OpenAi | Format::DpoOpenAi => Ok(()),
+        Format::HuggingFace | Format::DpoHuggingFace => writeln!(
+            card,
+            "\nAs it loads them, `datasets` rounds fractions inside arguments to ten decimals; the files have them whole."
+        ),
+        Format::Atif | Format::Records => writeln!(
+            card,
+            "\nAs it loads them, `datasets` rounds fractions to ten decimals, and refuses whole numbers beyond 64 bits; the files have them whole."
+        ),
+    }
 }
