@@ -17,7 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("recorder", &["domain", "store"]),
     ("export", &["domain", "store", "brain"]),
     ("run", &["domain", "metrics", "store", "recorder", "brain", "tools"]),
-    ("scheduler", &["domain", "metrics", "store", "run"]),
+    ("scheduler", &["domain", "metrics", "store", "run", "export"]),
     ("config", &["sandbox", "export"]),
     ("http", &["domain", "metrics", "store", "recorder", "tools", "sandbox", "export"]),
     (

@@ -26,14 +26,13 @@ use crate::brain::{
 };
 use crate::config::{BrainUrl, Config, ConfigError, Role};
 use crate::domain::{Clock, Models, SpecLimits, SystemClock, TaskId};
-use crate::export::Scheduled;
 use crate::http::server::{self, Patience};
 use crate::http::{self, Api, Guard};
 use crate::metrics::Metrics;
 use crate::recorder::{RecordError, Recorder};
 use crate::run::{RunSettings, Runner};
 use crate::sandbox::{self, Sandbox};
-use crate::scheduler::{Scheduler, SchedulerSettings};
+use crate::scheduler::{ScheduledExports, Scheduler, SchedulerSettings};
 use crate::store::{Store, StoreError};
 use crate::tools::{self, PathError, Policy, PolicyError, Settings, Toolbox};
 
@@ -53,7 +52,7 @@ pub struct App {
     pub api: Api,
     role: Role,
     scheduler: Arc<Scheduler>,
-    exports: Option<Scheduled>,
+    exports: Option<ScheduledExports>,
     drain: CancellationToken,
     halt: CancellationToken,
     grace: Duration,
@@ -139,7 +138,7 @@ pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartEr
     }));
     let worker = database::new_worker_id();
     let exports = match (&config.export_schedule, &only) {
-        (Some(schedule), None) => Some(Scheduled {
+        (Some(schedule), None) => Some(ScheduledExports {
             schedule: schedule.clone(),
             dir: config.scheduled_dir(),
             options: config.scheduled_options()?,
@@ -148,7 +147,7 @@ pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartEr
             worker: worker.clone(),
             lease: config.lease,
             tools: tools::schemas(),
-            secrets: config.secrets(),
+            secrets: config.secrets()?,
             stop: drain.clone(),
         }),
         _ => None,
@@ -181,7 +180,7 @@ pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartEr
         },
         max_queued: config.max_queued,
         max_body_bytes: config.max_body_bytes,
-        secrets: config.secrets().into(),
+        secrets: config.secrets()?.into(),
         exports: Arc::new(Semaphore::new(1)),
         drain: drain.clone(),
     };

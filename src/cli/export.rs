@@ -62,7 +62,7 @@ pub(super) async fn export(config: Config, options: Options) -> anyhow::Result<E
         options: what,
         archive: app::archive(&config).await?,
         tools: tools::schemas(),
-        secrets: config.secrets(),
+        secrets: config.secrets()?,
         runtime: tokio::runtime::Handle::current(),
         stop: stop.clone(),
     };
@@ -180,7 +180,8 @@ fn tell(out: &mut Vec<u8>, totals: &Totals, price: Option<f64>, stats: bool) -> 
         };
         let quantiles = Totals::PERCENTS.iter().zip(&totals.quantiles);
         let quantiles: Vec<_> = quantiles.map(|(percent, tokens)| format!("{} {tokens}", named(percent))).collect();
-        writeln!(out, "tokens of a row: {}", quantiles.join(", "))?;
+        let which = if totals.new == whole { "a row" } else { "a new row" };
+        writeln!(out, "tokens of {which}: {}", quantiles.join(", "))?;
     }
     if let Some(price) = price {
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
@@ -191,8 +192,7 @@ fn tell(out: &mut Vec<u8>, totals: &Totals, price: Option<f64>, stats: bool) -> 
 }
 
 fn split(word: &str) -> Result<Split, String> {
-    let found = Split::ALL.into_iter().find(|split| split.as_str() == word);
-    found.ok_or_else(|| "must be train or validation".to_owned())
+    Split::from_word(word).ok_or_else(|| "must be train or validation".to_owned())
 }
 
 fn price(text: &str) -> Result<f64, String> {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Config, ConfigError, Database};
+use super::{BrainUrl, Config, ConfigError, Database};
 use crate::export;
 use crate::sandbox::Limits;
 
@@ -47,19 +47,26 @@ impl Config {
     }
 
     /// What this process knows that must not get out, in any form: keys, tokens and passwords.
-    pub fn secrets(&self) -> Vec<String> {
+    pub fn secrets(&self) -> Result<Vec<String>, ConfigError> {
         let mut secrets: Vec<String> = self.openai_api_key.iter().map(|key| key.trim().to_owned()).collect();
-        let file = self.api_tokens_file.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
-        for list in self.api_tokens.iter().chain(&file) {
+        let file = self.api_tokens_file.as_ref().map(|path| {
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Tokens { path: path.clone(), source })
+        });
+        for list in self.api_tokens.iter().chain(&file.transpose()?) {
             let tokens = list.split([',', '\n']).map(str::trim).filter(|token| !token.is_empty());
             secrets.extend(tokens.map(str::to_owned));
         }
+        let brain = match &self.mcp_server_url {
+            BrainUrl::Http(url) | BrainUrl::WebSocket(url) | BrainUrl::Grpc(url) => Some(url),
+            BrainUrl::OpenAi | BrainUrl::Script => None,
+        };
+        secrets.extend(brain.into_iter().chain([&self.openai_base_url]).flat_map(passwords));
         if let Database::Postgres(url) = self.database() {
-            let password = url.reveal().parse::<reqwest::Url>().ok();
-            secrets.extend(password.and_then(|url| url.password().map(str::to_owned)));
+            // What is no URL is not connected to either.
+            secrets.extend(url.reveal().parse().iter().flat_map(passwords));
         }
         secrets.extend(variable("PGPASSWORD").and_then(|password| password.into_string().ok()));
-        secrets
+        Ok(secrets)
     }
 
     /// Whether a bar that moves is out of place: it is somebody's log that has it in it.
@@ -186,6 +193,14 @@ impl Config {
     pub fn command_path() -> OsString {
         variable("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into())
     }
+}
+
+/// The password in a URL, as it stands there and as it is meant.
+fn passwords(url: &reqwest::Url) -> Vec<String> {
+    let plain = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let known = url.password().map(str::to_owned).into_iter();
+    let asked = url.query_pairs().filter(|(name, _)| name == "password").map(|(_, password)| password.into_owned());
+    known.chain(asked).flat_map(|password| [plain(&password), password]).collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the room that reads the environment")]

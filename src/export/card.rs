@@ -65,6 +65,9 @@ fn front_matter(card: &mut String, options: &Options, totals: &Totals) -> std::f
     let list = |name: &str| format!("  - name: {name}\n    list: json\n");
     let features = match options.format {
         Format::OpenAi => list("messages") + &list("tools") + "  - name: parallel_tool_calls\n    dtype: bool\n",
+        Format::HuggingFace if options.examples == Examples::Turn => {
+            ["prompt", "completion", "tools"].map(list).concat()
+        }
         Format::HuggingFace => list("messages") + &list("tools"),
         Format::DpoHuggingFace => ["prompt", "chosen", "rejected", "tools"].map(list).concat(),
         Format::DpoOpenAi => {

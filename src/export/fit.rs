@@ -84,10 +84,14 @@ enum Member<'a> {
     Cut(Cow<'a, str>),
 }
 
+/// A text that is no longer is left alone, in characters: a status, a hash, a line that says why. Without its middle it would say
+/// nothing, and be longer for saying so.
+const SHORT: usize = 100;
+
 /// The text without its middle, if it has more than `most` characters.
 fn middle_out(text: &str, most: usize) -> Cow<'_, str> {
     let count = text.chars().count();
-    if count <= most {
+    if count <= most.max(SHORT) {
         return Cow::Borrowed(text);
     }
     let head = most - most / 3;

@@ -3,18 +3,20 @@
 //! Two passes: the first looks at all tasks and notes which group each is in; the second goes through the groups and reads
 //! the records. Of a group, a few attempts that went well are in hand at a time, and each of the others is compared with them.
 
+use sha2::{Digest, Sha256};
+
 use super::chat::Message;
 use super::in_order::done;
-use super::pairs::{Pair, common, parting, repairs};
-use super::prepare::{Row, Workshop};
+use super::pairs::{Pair, parting, repairs};
+use super::prepare::{Workshop, half};
 use super::read::{Found, Item, Reader, life};
 use super::redact;
-use super::select::{Reason, Selection, group};
+use super::select::{Reason, Selection, group, instruction};
 use super::sink::{Sink, Split};
 use super::state::{Source, State, Written};
 use super::trajectory::Trajectory;
 use super::{Export, ExportError, Progress};
-use crate::domain::{Status, Task, VerdictOutcome};
+use crate::domain::{ErrorCode, Outcome, Task, TaskError, VerdictOutcome};
 use crate::store::{Cursor, Member, Scratch};
 
 /// How many attempts of a group that went well others are compared with, the first ones: more of them rarely part elsewhere.
@@ -37,7 +39,7 @@ pub(super) fn export(
     sink: &mut dyn Sink,
     progress: Progress<'_>,
 ) -> Result<(), ExportError> {
-    let last = done(export.wait(export.archive.last_place())??.0);
+    let last = done(export.ask(|| export.archive.last_place())?.0);
     let selection = Selection::new(&export.options);
     let reader = Reader { export, selection: &selection, known: None };
     let mut pass = Pass { workshop, reader: &reader, known, families: Scratch::new()?, state, sink };
@@ -76,7 +78,7 @@ struct Pass<'a> {
 struct Attempt {
     place: Cursor,
     task: Task,
-    good: bool,
+    good: Option<bool>,
     known: bool,
     group: [u8; 16],
     trajectory: Trajectory,
@@ -96,14 +98,17 @@ impl Pass<'_> {
         match (&item.found, &item.task) {
             // What is in the data stays there, whatever is thought of it by now.
             (Found::Rejected(_), _) if known => Ok(()),
-            (Found::Rejected(reason), _) => self.state.rejected(self.sink, &item.id, reason),
+            (Found::Rejected(reason), _) => {
+                let reason = self.workshop.told(reason.clone());
+                self.state.rejected(self.sink, &item.id, &reason)
+            }
             (Found::Record(_), None) => self.state.rejected(self.sink, &item.id, &Reason::Gone),
             (Found::Record(_), Some(task)) => {
-                let group = group(&task.posted);
+                let group = self.group(task);
                 if !known {
                     self.families.note(&[NEW, &group].concat(), "")?;
                 }
-                Ok(self.families.join(&group, Member { place: item.place, good: is_good(task) })?)
+                Ok(self.families.join(&group, Member { place: item.place, good: quality(task) })?)
             }
         }
     }
@@ -126,7 +131,7 @@ impl Pass<'_> {
                 }
                 let Some(mut attempt) = self.attempt(member)? else { continue };
                 self.repaired(&mut attempt)?;
-                if !attempt.good {
+                if attempt.good == Some(false) {
                     self.against(&mut attempt, &mut models)?;
                 }
                 self.concluded(attempt)?;
@@ -145,12 +150,12 @@ impl Pass<'_> {
             let members = self.families.members(family, after, SOME)?;
             let Some(last) = members.last() else { return Ok(models) };
             after = last.place;
-            for member in members.into_iter().filter(|member| member.good) {
-                if models.len() == MODELS || bytes > MODEL_BYTES {
-                    return Ok(models);
-                }
+            for member in members.into_iter().filter(|member| member.good == Some(true)) {
                 let Some(model) = self.attempt(member)? else { continue };
                 bytes += model.task.log_bytes;
+                if models.len() == MODELS || (bytes > MODEL_BYTES && !models.is_empty()) {
+                    return Ok(models);
+                }
                 models.push(model);
             }
         }
@@ -162,7 +167,7 @@ impl Pass<'_> {
         let Some(Item { id, task: Some(task), found, .. }) = item else { return Ok(None) };
         let known = self.is_known(&task)?;
         let read = match found {
-            Found::Rejected(reason) => Err(reason),
+            Found::Rejected(reason) => Err(self.workshop.told(reason)),
             Found::Record(lines) => self.workshop.read(&lines),
         };
         let read = read.and_then(|read| Ok((self.workshop.messages(&read.trajectory)?, read)));
@@ -171,7 +176,7 @@ impl Pass<'_> {
                 place: member.place,
                 good: member.good,
                 known,
-                group: group(&task.posted),
+                group: self.group(&task),
                 task,
                 trajectory: read.trajectory,
                 messages,
@@ -209,7 +214,6 @@ impl Pass<'_> {
             // Of several the first.
             .max_by_key(|(pair, model)| (pair.said.len(), std::cmp::Reverse(model.place)));
         let Some((pair, model)) = closest else { return Ok(()) };
-        debug_assert_eq!(pair.said.len(), common(&model.messages, &attempt.messages), "they part where they differ");
         if attempt.known && model.known {
             return Ok(());
         }
@@ -231,7 +235,7 @@ impl Pass<'_> {
                 return Ok(false);
             }
         };
-        let fingerprint = fingerprint(&row);
+        let fingerprint = fingerprint(&row.text);
         if let Some(reason) = self.state.admit(&Source { fingerprint, ..attempt.source() })? {
             attempt.but = Some(reason);
             return Ok(false);
@@ -259,6 +263,10 @@ impl Pass<'_> {
         self.state.split(attempt.group)
     }
 
+    fn group(&self, task: &Task) -> [u8; 16] {
+        group(&task.posted, &self.workshop.clean(&instruction(&task.posted)))
+    }
+
     fn is_known(&self, task: &Task) -> Result<bool, ExportError> {
         let Some(known) = &self.known else { return Ok(false) };
         Ok(known.noted(life(&task.id, task.created_at).as_bytes())?.is_some())
@@ -272,19 +280,26 @@ impl Attempt {
     }
 }
 
-/// Whether an attempt went well: as somebody has said, or else as it ended.
-fn is_good(task: &Task) -> bool {
-    match task.verdict.as_ref().and_then(|verdict| verdict.outcome) {
-        Some(outcome) => outcome == VerdictOutcome::Accepted,
-        None => task.state.status() == Status::Succeeded,
+/// How an attempt went: as somebody has said, or else as it ended. What ended for a reason that is none of the model's went
+/// neither well nor badly, and is compared with nothing; calls in it may have been repaired all the same.
+fn quality(task: &Task) -> Option<bool> {
+    if let Some(outcome) = task.verdict.as_ref().and_then(|verdict| verdict.outcome) {
+        return Some(outcome == VerdictOutcome::Accepted);
+    }
+    match task.state.outcome()? {
+        Outcome::Succeeded { .. } => Some(true),
+        Outcome::Failed(TaskError { code, .. }) => match code {
+            ErrorCode::MaxIterations | ErrorCode::UnknownEvent | ErrorCode::BrainProtocol => Some(false),
+            ErrorCode::BrainUnreachable
+            | ErrorCode::DeadlineExceeded
+            | ErrorCode::LostTooOften
+            | ErrorCode::Internal => None,
+        },
+        Outcome::Cancelled => None,
     }
 }
 
 /// The same for two rows that are the same.
-fn fingerprint(row: &Row) -> [u8; 16] {
-    use sha2::{Digest, Sha256};
-    let hash = Sha256::digest(&row.text);
-    let mut half = [0; 16];
-    half.copy_from_slice(&hash[..16]);
-    half
+pub(super) fn fingerprint(row: &str) -> [u8; 16] {
+    half(Sha256::new().chain_update(row))
 }

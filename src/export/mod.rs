@@ -33,7 +33,6 @@ mod read;
 pub mod redact;
 mod render;
 mod schedule;
-mod scheduled;
 mod select;
 mod sink;
 mod state;
@@ -50,7 +49,6 @@ use tokio_util::sync::CancellationToken;
 
 pub use options::{BadOption, Examples, Format, Options, Purpose, Redact, TooLong};
 pub use schedule::Schedule;
-pub use scheduled::Scheduled;
 pub use select::Reason;
 pub use sink::{Directory, Mode, Rows, Sink, Split};
 pub use totals::{Count, Totals};
@@ -77,6 +75,11 @@ pub struct Export {
     /// Cancelled, it ends the export.
     pub stop: CancellationToken,
 }
+
+/// How often a question is asked again while the database is not available, and how long after the first time; each pause is
+/// twice as long as the one before. Half a minute altogether: a failover is over by then.
+const TRIES: u32 = 5;
+const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// How far an export is: of so many places so many are done.
 pub type Progress<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
@@ -112,6 +115,12 @@ pub enum ExportError {
     /// It was told to stop.
     #[error("the export was stopped")]
     Stopped,
+    /// A fault of ours.
+    #[error("the export panicked: {0}")]
+    Panicked(String),
+    /// What is asked for cannot be.
+    #[error(transparent)]
+    Option(#[from] BadOption),
 }
 
 impl Export {
@@ -122,6 +131,12 @@ impl Export {
             Redact::Secrets => Some(Redactor::new(self.secrets.iter().cloned())),
             Redact::None => None,
         };
+        if let (Some(redactor), Some(system)) = (&redactor, &self.options.system)
+            && redactor.text(system, &mut redact::Found::default()) != *system
+        {
+            let detail = "holds what looks like a secret, and would be in each row";
+            return Err(BadOption { option: "system".to_owned(), detail: detail.to_owned() }.into());
+        }
         let parent = sink.parent(&self.options)?;
         let counted = sink.tells_tokens() || self.options.max_tokens.is_some();
         let workshop = Workshop::new(&self.options, redactor, &self.tools, counted)?;
@@ -136,13 +151,35 @@ impl Export {
         Ok(totals)
     }
 
-    fn wait<T>(&self, asked: impl Future<Output = T>) -> Result<T, ExportError> {
-        let stopped = async {
+    /// Asks the store. An export takes long, and a moment without a database should not end it.
+    fn ask<T, F>(&self, question: impl Fn() -> F) -> Result<T, ExportError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let asked = async {
+            let mut pause = PAUSE;
+            for _ in 0..TRIES {
+                match question().await {
+                    Err(error) if error.is_temporary() => {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "an export waits for the database");
+                    }
+                    answer => return Ok(answer?),
+                }
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            Ok(question().await?)
+        };
+        self.runtime.block_on(async {
             tokio::select! {
-                answer = asked => Ok(answer),
+                answer = asked => answer,
                 () = self.stop.cancelled() => Err(ExportError::Stopped),
             }
-        };
-        self.runtime.block_on(stopped)
+        })
+    }
+
+    /// Says so if it is to end.
+    fn go_on(&self) -> Result<(), ExportError> {
+        if self.stop.is_cancelled() { Err(ExportError::Stopped) } else { Ok(()) }
     }
 }

@@ -31,11 +31,6 @@ pub(super) fn parting(better: &[Message], worse: &[Message]) -> Option<Pair> {
     both.then(|| Pair { said: better[..at].to_vec(), better: one.clone(), worse: other.clone() })
 }
 
-/// How much two attempts have in common.
-pub(super) fn common(one: &[Message], other: &[Message]) -> usize {
-    one.iter().zip(other).take_while(|(one, other)| one.says_the_same(other)).count()
-}
-
 /// Calls that failed, each with the next call of the same tool on the same target, where that succeeded. In between the brain
 /// may have read files, and nothing else: another call could have changed the world so that what failed would work by now.
 pub(super) fn repairs(trajectory: &Trajectory, messages: &[Message]) -> Vec<Pair> {
@@ -162,7 +157,7 @@ mod tests {
         let (_, good) = attempt(vec![look(), edit("a", "y", true)]);
         let (_, bad) = attempt(vec![look(), edit("a", "x", true)]);
         let pair = parting(&good, &bad).unwrap();
-        assert_eq!((pair.said.len(), common(&good, &bad)), (3, 3));
+        assert_eq!(pair.said.len(), 3);
         assert_eq!((&pair.better, &pair.worse), (&good[3], &bad[3]));
         assert_eq!(parting(&good, &good), None);
         // One gave up where the other went on.
@@ -175,6 +170,5 @@ mod tests {
         let (_, good) = attempt(vec![look(), edit("a", "y", true)]);
         let (_, bad) = attempt(vec![turn("read_file", r#"{"file_path":"a"}"#, false), edit("a", "x", true)]);
         assert_eq!(parting(&good, &bad), None);
-        assert_eq!(common(&good, &bad), 2);
     }
 }

@@ -15,6 +15,9 @@ use super::totals::Count;
 use crate::domain::hex;
 use crate::store::Scratch;
 
+/// The file that says which tasks are in it.
+const INDEX: &str = "index.jsonl";
+
 /// What is there already.
 #[derive(Debug)]
 pub struct Parent {
@@ -48,7 +51,7 @@ impl Parent {
         }
         let (was, now) = (&self.manifest.options, manifest::described(options));
         if *was == now {
-            return Ok(());
+            return self.is_whole();
         }
         let members = |value: &serde_json::Value| value.as_object().cloned().unwrap_or_default();
         let (was, now) = (members(was), members(&now));
@@ -59,9 +62,31 @@ impl Parent {
         refuse(format!("was made with another {}; ask for the same, or export to another place", names.join(", ")))
     }
 
+    /// Refuses one whose files are not those of its manifest: what is in it decides what is added.
+    fn is_whole(&self) -> Result<(), ExportError> {
+        for file in self.shards().chain(self.manifest.files.iter().filter(|file| file.path == INDEX)) {
+            let path = self.dir.join(&file.path);
+            let found = path.metadata().map_err(|source| ExportError::File { path: path.clone(), source })?;
+            let same = found.len() == file.bytes && (file.path != INDEX || self.hash_of(INDEX)? == file.sha256);
+            if !same {
+                let detail = "is not as the manifest beside it says; export to another place, or with --overwrite";
+                return Err(ExportError::Place { path, detail: detail.to_owned() });
+            }
+        }
+        Ok(())
+    }
+
+    fn hash_of(&self, name: &str) -> Result<String, ExportError> {
+        let path = self.dir.join(name);
+        let mut hash = Sha256::new();
+        let hashed = File::open(&path).and_then(|mut file| std::io::copy(&mut file, &mut hash));
+        hashed.map_err(|source| ExportError::File { path, source })?;
+        Ok(hex(&hash.finalize()))
+    }
+
     /// The tasks in it, in order.
     pub(super) fn entries(&self) -> Result<impl Iterator<Item = Result<Entry, ExportError>>, ExportError> {
-        let path = self.dir.join("index.jsonl");
+        let path = self.dir.join(INDEX);
         let file = File::open(&path).map_err(|source| ExportError::File { path: path.clone(), source })?;
         Ok(BufReader::new(file).lines().map(move |line| {
             let line = line.map_err(|source| ExportError::File { path: path.clone(), source })?;
@@ -75,9 +100,24 @@ impl Parent {
         let known = Scratch::new()?;
         for entry in self.entries()? {
             let entry = entry?;
-            known.note(format!("{} {}", entry.task_id, entry.created_at).as_bytes(), "")?;
+            known.note(entry.life().as_bytes(), "")?;
         }
         Ok(known)
+    }
+
+    /// Goes through all its rows.
+    pub(super) fn each_row(&self, mut take: impl FnMut(&str) -> Result<(), ExportError>) -> Result<(), ExportError> {
+        for shard in self.shards() {
+            let path = self.dir.join(&shard.path);
+            let failed = |source| ExportError::File { path: path.clone(), source };
+            let mut rows = BufReader::new(File::open(&path).map_err(failed)?);
+            let mut row = String::new();
+            while rows.read_line(&mut row).map_err(failed)? > 0 {
+                take(&row)?;
+                row.clear();
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn whole(&self) -> Count {

@@ -13,7 +13,7 @@ use super::redact::{self, Redactor};
 use super::render::{self, Dialect};
 use super::select::Reason;
 use super::tokens::Tokens;
-use super::trajectory::Trajectory;
+use super::trajectory::{Trajectory, Unreadable};
 use super::{ExportError, fit};
 use crate::domain::{Json, Outcome, Task};
 
@@ -36,12 +36,21 @@ pub(super) struct Attempt {
 
 /// What a task gives.
 pub(super) struct Made {
-    pub(super) rows: Vec<Row>,
+    pub(super) rows: Rows,
     /// The same for two tasks that did the same.
     pub(super) fingerprint: [u8; 16],
     pub(super) redacted: redact::Found,
-    /// Rows that were too long, where others were not.
-    pub(super) too_long: u64,
+    /// Its instruction, without secrets.
+    pub(super) instruction: String,
+}
+
+/// Rows of one task.
+pub(super) enum Rows {
+    /// As they are.
+    Made(Vec<Row>),
+    /// One for each message that the model wrote. Each has all that was before it: together they are many times as long as the
+    /// conversation, so each is made when it is written.
+    Turns(Vec<Message>),
 }
 
 /// A line of data.
@@ -88,7 +97,7 @@ impl Workshop {
     fn make(&self, mut item: Item) -> (Item, Result<Made, Reason>) {
         let found = std::mem::replace(&mut item.found, Found::Record(Vec::new()));
         let made = match (found, &item.task) {
-            (Found::Rejected(reason), _) => Err(reason),
+            (Found::Rejected(reason), _) => Err(self.told(reason)),
             (Found::Record(lines), Some(task)) => self.rows(task, &lines),
             (Found::Record(_), None) => Err(Reason::Gone),
         };
@@ -97,21 +106,41 @@ impl Workshop {
 
     fn rows(&self, task: &Task, lines: &[String]) -> Result<Made, Reason> {
         let Attempt { trajectory, mut redacted } = self.read(lines)?;
-        let fingerprint = fingerprint(&trajectory);
-        let (rows, too_long) = match self.options.format {
-            Format::Records => self.capped(self.record(lines, &mut redacted))?,
+        let rows = match self.options.format {
+            Format::Records => {
+                // Counted once: what was found in the trajectory stands in the lines.
+                redacted = redact::Found::default();
+                Rows::Made(self.capped(self.record(lines, &mut redacted))?)
+            }
             Format::Atif => {
                 let words = self.words(task, &mut redacted);
-                self.capped(vec![atif::document(task, &words, &trajectory, &self.tools)])?
+                Rows::Made(self.capped(vec![atif::document(task, &words, &trajectory, &self.tools)])?)
             }
-            _ => self.examples(&self.messages(&trajectory)?)?,
+            _ => {
+                let messages = self.messages(&trajectory)?;
+                match self.options.examples {
+                    Examples::Trajectory => Rows::Made(vec![self.example(&messages, 0)?]),
+                    Examples::Turn => Rows::Turns(messages),
+                }
+            }
         };
-        Ok(Made { rows, fingerprint, redacted, too_long })
+        let fingerprint = fingerprint(&trajectory);
+        Ok(Made { rows, fingerprint, redacted, instruction: trajectory.instruction })
+    }
+
+    /// Makes the rows of turns one after the other. What is too long is told of: by its number of tokens.
+    pub(super) fn turns<'a>(&'a self, messages: &'a [Message]) -> impl Iterator<Item = Result<Row, Reason>> + 'a {
+        let ends = (0..messages.len()).filter(|at| messages[*at].is_the_models());
+        ends.map(|end| self.example(&messages[..=end], end))
     }
 
     /// Reads a record and takes its secrets out.
     pub(super) fn read(&self, lines: &[String]) -> Result<Attempt, Reason> {
-        let mut trajectory = Trajectory::read(lines).map_err(|error| Reason::Unreadable(error.to_string()))?;
+        let mut trajectory = Trajectory::read(lines).map_err(|error| match error {
+            // It was cancelled before it had begun.
+            Unreadable::Empty => Reason::Empty,
+            error => Reason::Unreadable(self.clean(&error.to_string())),
+        })?;
         let mut redacted = redact::Found::default();
         if let Some(redactor) = &self.redactor {
             let mut text = |text: &mut String| *text = redactor.text(text, &mut redacted).into_owned();
@@ -123,17 +152,30 @@ impl Workshop {
             }
             let mut json = |json: &mut Json| {
                 let clean = redactor.json(json.as_str(), &mut redacted);
-                // What comes back is JSON.
-                if let Ok(clean) = Json::reread(&clean) {
-                    *json = clean;
-                }
+                // What comes back is JSON. If it were not, what went in must not get out for it.
+                *json = Json::reread(&clean).map_err(|error| Reason::Unreadable(error.to_string()))?;
+                Ok(())
             };
             for turn in &mut trajectory.turns {
-                json(&mut turn.arguments);
-                turn.result.iter_mut().for_each(&mut json);
+                json(&mut turn.arguments)?;
+                turn.result.iter_mut().try_for_each(&mut json)?;
             }
         }
         Ok(Attempt { trajectory, redacted })
+    }
+
+    /// A reason as it may be told: what is said of a row that cannot be read may quote it.
+    pub(super) fn told(&self, reason: Reason) -> Reason {
+        match reason {
+            Reason::Unreadable(detail) => Reason::Unreadable(self.clean(&detail)),
+            reason => reason,
+        }
+    }
+
+    /// A text without secrets, which nobody counts.
+    pub(super) fn clean(&self, text: &str) -> String {
+        let clean = self.redactor.as_ref().map(|redactor| redactor.text(text, &mut redact::Found::default()));
+        clean.map_or_else(|| text.to_owned(), std::borrow::Cow::into_owned)
     }
 
     /// The conversation of a trajectory, as this format can have it.
@@ -169,26 +211,17 @@ impl Workshop {
         }
     }
 
-    /// The whole as one example, or one for each message of the model's.
-    fn examples(&self, messages: &[Message]) -> Result<(Vec<Row>, u64), Reason> {
-        let (mut rows, mut too_long, mut longest) = (Vec::new(), 0, 0);
-        let ends: Vec<usize> = match self.options.examples {
-            Examples::Trajectory => vec![messages.len() - 1],
-            Examples::Turn => (0..messages.len()).filter(|at| messages[*at].is_the_models()).collect(),
+    /// Messages as an example: those from `learnt` on are to be learnt, those before it are their context.
+    fn example(&self, messages: &[Message], learnt: usize) -> Result<Row, Reason> {
+        let tokens = self.tool_tokens + messages.iter().map(|message| self.tokens.of_message(message)).sum::<u64>();
+        let (said, tokens) = self.fitting(messages, tokens).ok_or(Reason::Tokens(tokens))?;
+        let turn = self.options.examples == Examples::Turn;
+        let text = match (self.dialect(), said.split_last()) {
+            // What is learnt is told by where it stands: trainers know no weights there.
+            (Dialect::HuggingFace, Some((last, said))) if turn => render::completion(said, last, &self.tools),
+            (dialect, _) => render::example(dialect, &said, learnt, &self.tools),
         };
-        let counts: Vec<u64> = messages.iter().map(|message| self.tokens.of_message(message)).collect();
-        for end in ends {
-            let learnt = if self.options.examples == Examples::Turn { end } else { 0 };
-            let tokens = self.tool_tokens + counts[..=end].iter().sum::<u64>();
-            if let Some((said, tokens)) = self.fitting(&messages[..=end], tokens) {
-                let text = render::example(self.dialect(), &said, learnt, &self.tools);
-                rows.push(Row { text, tokens });
-            } else {
-                too_long += 1;
-                longest = tokens;
-            }
-        }
-        if rows.is_empty() { Err(Reason::Tokens(longest)) } else { Ok((rows, too_long)) }
+        Ok(Row { text, tokens })
     }
 
     /// The messages as they are, or shortened, if that is wanted and helps.
@@ -204,12 +237,12 @@ impl Workshop {
     }
 
     /// Rows that are taken as they are, or not at all.
-    fn capped(&self, rows: Vec<String>) -> Result<(Vec<Row>, u64), Reason> {
+    fn capped(&self, rows: Vec<String>) -> Result<Vec<Row>, Reason> {
         let counted = rows.into_iter().map(|text| {
             let tokens = self.tokens.of(text.trim_end_matches('\n'));
             if self.is_too_long(tokens) { Err(Reason::Tokens(tokens)) } else { Ok(Row { text, tokens }) }
         });
-        Ok((counted.collect::<Result<_, _>>()?, 0))
+        counted.collect()
     }
 
     fn is_too_long(&self, tokens: u64) -> bool {
@@ -270,6 +303,11 @@ pub(super) fn fingerprint(trajectory: &Trajectory) -> [u8; 16] {
         add(tail);
     }
     add(trajectory.finish.as_ref().and_then(|finish| finish.summary.as_deref()).unwrap_or_default());
+    half(hash)
+}
+
+/// Half of a hash: enough to tell a million of millions apart.
+pub(super) fn half(hash: Sha256) -> [u8; 16] {
     let whole: [u8; 32] = hash.finalize().into();
     let mut half = [0; 16];
     half.copy_from_slice(&whole[..16]);

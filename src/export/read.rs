@@ -67,7 +67,7 @@ impl Reader<'_> {
     pub(super) fn all(&self, mut take: impl FnMut(Vec<Item>, Cursor) -> bool) -> Result<(), ExportError> {
         let mut after = Cursor::default();
         loop {
-            let ended = self.export.wait(self.export.archive.ended(after, PAGE))??;
+            let ended = self.export.ask(|| self.export.archive.ended(after, PAGE))?;
             let Some(last) = ended.last() else { return Ok(()) };
             let last = last.place;
             let (mut items, mut bytes) = (Vec::new(), 0);
@@ -92,7 +92,7 @@ impl Reader<'_> {
 
     /// The task at a place, with its record; `None` if it is gone.
     pub(super) fn one(&self, place: Cursor) -> Result<Option<Item>, ExportError> {
-        let ended = self.export.wait(self.export.archive.ended_at(place))??;
+        let ended = self.export.ask(|| self.export.archive.ended_at(place))?;
         let item = ended.map(|ended| self.selected(ended)).transpose()?;
         Ok(self.fetched(item.into_iter().collect())?.pop())
     }
@@ -134,7 +134,7 @@ impl Reader<'_> {
         if wanted.is_empty() {
             return Ok(items);
         }
-        let mut records = self.export.wait(self.export.archive.records(wanted))??;
+        let mut records = self.export.ask(|| self.export.archive.records(wanted.clone()))?;
         for item in &mut items {
             if !matches!(item.found, Found::Record(_)) {
                 continue;
@@ -151,7 +151,7 @@ impl Reader<'_> {
     }
 }
 
-/// Names one life of a task: an id may be deleted and used again.
+/// Names one life of a task, as [`Entry::life`](super::sink::Entry) does: an id may be deleted and used again.
 pub(super) fn life(id: &TaskId, created_at: Timestamp) -> String {
     format!("{id} {created_at}")
 }

@@ -43,6 +43,18 @@ pub(super) fn example(dialect: Dialect, messages: &[Message], learnt: usize, too
     text(&Row { messages: Said { dialect, messages, learnt }, tools, parallel_tool_calls: one_call_at_a_time(dialect) })
 }
 
+/// A turn as Hugging Face's trainers take it: what was said, and what the model is to say.
+pub(super) fn completion(said: &[Message], learnt: &Message, tools: &Json) -> String {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        prompt: Said<'a>,
+        completion: Said<'a>,
+        tools: &'a Json,
+    }
+    let all = |messages| Said { dialect: Dialect::HuggingFace, messages, learnt: 0 };
+    text(&Row { prompt: all(said), completion: all(std::slice::from_ref(learnt)), tools })
+}
+
 /// A preference: what was said, what is better to say next, and what is worse.
 pub(super) fn preference(
     dialect: Dialect,

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::options::{Options, Purpose};
+use super::prepare::half;
 use crate::brain::Followed;
 use crate::domain::{Json, Status, Task, VerdictOutcome, labels_of};
 
@@ -173,26 +174,27 @@ fn scripted(task: &Task) -> Option<Reason> {
 
 /// The group of a task: its label `group`, or else its instruction. Attempts at the same thing belong together, and what is for
 /// validation must not have been seen in training.
-pub(super) fn group(posted: &Json) -> [u8; 16] {
+///
+/// The instruction is the one without secrets: its hash is told, and two that differ in a secret alone are the same.
+pub(super) fn group(posted: &Json, instruction: &str) -> [u8; 16] {
+    let label = labels_of(posted).into_iter().find(|(key, _)| key == "group");
+    // A label and an instruction that read the same are two groups.
+    let (kind, name) = match &label {
+        Some((_, group)) => ("label", group.as_str()),
+        None => ("instruction", instruction.trim()),
+    };
+    half(Sha256::new().chain_update(kind).chain_update([0]).chain_update(name))
+}
+
+/// What a task was posted with as its instruction.
+pub(super) fn instruction(posted: &Json) -> String {
     #[derive(Default, Deserialize)]
     struct Posted<'a> {
         #[serde(borrow)]
         instruction: Option<&'a RawValue>,
     }
-    let label = labels_of(posted).into_iter().find(|(key, _)| key == "group");
-    let instruction = || {
-        let posted: Posted<'_> = serde_json::from_str(posted.as_str()).unwrap_or_default();
-        posted.instruction.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok()).unwrap_or_default()
-    };
-    // A label and an instruction that read the same are two groups.
-    let (kind, name) = match label {
-        Some((_, group)) => ("label", group),
-        None => ("instruction", instruction().trim().to_owned()),
-    };
-    let hash: [u8; 32] = Sha256::new().chain_update(kind).chain_update([0]).chain_update(name).finalize().into();
-    let mut group = [0; 16];
-    group.copy_from_slice(&hash[..16]);
-    group
+    let posted: Posted<'_> = serde_json::from_str(posted.as_str()).unwrap_or_default();
+    posted.instruction.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -295,7 +297,10 @@ mod tests {
 
     #[test]
     fn a_group_is_a_label_or_an_instruction() {
-        let group = |posted: &str| super::group(&Json::parse(posted).unwrap());
+        let group = |posted: &str| {
+            let posted = Json::parse(posted).unwrap();
+            super::group(&posted, &instruction(&posted))
+        };
         let one = group(r#"{"instruction":"fix it","task_id":"a"}"#);
         assert_eq!(one, group(r#"{"task_id":"b","instruction":" fix it\n","priority":3}"#));
         assert_ne!(one, group(r#"{"instruction":"fix that"}"#));

@@ -2,8 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::ExportError;
-use super::options::Options;
+use super::options::{Options, Purpose};
 use super::parent::Parent;
 use super::prepare::Row;
 use super::read::life;
@@ -11,6 +10,7 @@ use super::redact;
 use super::select::Reason;
 use super::sink::{Entry, Place, Rejected, Sink, Split};
 use super::totals::{Count, Totals};
+use super::{ExportError, in_groups};
 use crate::domain::{TaskId, Timestamp, hex};
 use crate::store::Scratch;
 
@@ -50,15 +50,26 @@ impl State {
             totals: Totals::default(),
             tasks: Sha256::new(),
         };
+        let pairs = options.format.purpose() == Purpose::Preference;
         if let Some(parent) = parent {
             let totals = &mut state.totals;
             (totals.whole, totals.splits, totals.redacted) = (parent.whole(), parent.splits(), parent.redacted());
             totals.rows_too_long = parent.rows_too_long();
             for entry in parent.entries()? {
                 let entry = entry?;
-                state.tasks.update(format!("{} {}\n", entry.task_id, entry.created_at));
-                state.seen.count(&key(b'g', entry.group.as_bytes()))?;
-                state.seen.note(&key(b'f', entry.fingerprint.as_bytes()), &entry.task_id)?;
+                state.tasks.update(entry.life() + "\n");
+                // Of preferences it is rows that are counted, and told apart.
+                let more = if pairs { entry.rows } else { 1 };
+                state.seen.count(&key(b'g', entry.group.as_bytes()), more)?;
+                if !pairs {
+                    state.seen.note(&key(b'f', entry.fingerprint.as_bytes()), &entry.task_id)?;
+                }
+            }
+            if pairs && options.dedupe {
+                parent.each_row(|row| {
+                    let fingerprint = hex(&in_groups::fingerprint(row));
+                    Ok(state.seen.note(&key(b'f', fingerprint.as_bytes()), "an earlier export").map(drop)?)
+                })?;
             }
         }
         Ok(state)
@@ -73,7 +84,7 @@ impl State {
             return Ok(Some(Reason::Duplicate(first)));
         }
         if let Some(most) = self.max_per_group
-            && self.seen.count(&key(b'g', hex(&source.group).as_bytes()))? > most
+            && self.seen.count(&key(b'g', hex(&source.group).as_bytes()), 1)? > most
         {
             return Ok(Some(Reason::Group));
         }
@@ -111,7 +122,10 @@ impl State {
     ) -> Result<(), ExportError> {
         let split = self.split(source.group);
         let count = Count { tasks: 1, ..written.count };
-        self.add(split, count);
+        let totals = &mut self.totals;
+        for sum in [&mut totals.whole, &mut totals.new, totals.splits.entry(split).or_default()] {
+            sum.add(count);
+        }
         self.tasks.update(life(source.id, source.created_at));
         self.tasks.update("\n");
         sink.exported(&Entry {
@@ -125,13 +139,6 @@ impl State {
             group: hex(&source.group),
             fingerprint: hex(&source.fingerprint),
         })
-    }
-
-    /// Counts rows of a task that was in the data before.
-    pub(super) fn add(&mut self, split: Split, count: Count) {
-        self.totals.whole.add(count);
-        self.totals.new.add(count);
-        self.totals.splits.entry(split).or_default().add(count);
     }
 
     /// Notes that a task is left out.

@@ -1,6 +1,7 @@
 //! `GET /export`: records as training data, streamed.
 
 use std::io::{self, BufWriter, Write};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -8,6 +9,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::DropGuard;
 use utoipa::IntoParams;
@@ -23,6 +25,9 @@ const CHUNK: usize = 64 * 1024;
 
 /// Chunks that may wait for the client.
 const WAITING: usize = 4;
+
+/// How long a client may take no chunk: others wait for their turn.
+const SLOWEST: Duration = Duration::from_mins(1);
 
 /// When one who was refused may ask again, in seconds.
 const LATER: HeaderValue = HeaderValue::from_static("10");
@@ -120,17 +125,19 @@ pub(super) async fn export(State(api): State<Api>, uri: Uri) -> Result<Response,
         archive: api.store.archive(),
         tools: tools::schemas(),
         secrets: api.secrets.to_vec(),
-        runtime: tokio::runtime::Handle::current(),
+        runtime: Handle::current(),
         stop,
     };
     tokio::task::spawn_blocking(move || {
-        let rows = Rows::new(BufWriter::with_capacity(CHUNK, Chunks(chunks.clone())), split);
-        let mut rows = rows.uncounted();
+        let out = Chunks { to: chunks.clone(), runtime: export.runtime.clone() };
+        let mut rows = Rows::new(BufWriter::with_capacity(CHUNK, out), split).uncounted();
         let exported = export.run(&mut rows, &mut |_, _| {});
-        drop(permit);
+        drop((rows, permit));
         match exported {
-            // Who asked has gone, or the service is stopping: nobody is there to be told.
-            Ok(_) | Err(ExportError::Stream(_)) => {}
+            // Said aloud: rows that end without it have broken off.
+            Ok(_) => drop(chunks.blocking_send(Ok(Sent::End))),
+            // Who asked has gone, or does not listen: nobody is there to be told.
+            Err(ExportError::Stream(_)) => {}
             Err(error) => {
                 if !matches!(error, ExportError::Stopped) {
                     tracing::error!(error = &error as &dyn std::error::Error, "an export broke off");
@@ -143,34 +150,54 @@ pub(super) async fn export(State(api): State<Api>, uri: Uri) -> Result<Response,
     // What cannot begin is answered as such.
     let first = match rest.sent.recv().await {
         Some(Err(ExportError::Store(error))) => return Err(error.into()),
+        Some(Err(error @ ExportError::Option(_))) => return Err(Problem::parameter("?", error.to_string())),
         Some(Err(error)) => return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())),
-        Some(Ok(chunk)) => Some(chunk),
-        None => None,
+        first => first,
     };
-    let body = stream::unfold((first, rest), async |(first, mut rest)| {
+    let body = stream::unfold(Some((Some(first), rest)), async |open| {
+        let (first, mut rest) = open?;
         let next = match first {
-            Some(chunk) => Ok(chunk),
-            None => rest.sent.recv().await?.map_err(io::Error::other),
+            Some(first) => first,
+            None => rest.sent.recv().await,
         };
-        Some((next, (None, rest)))
+        match next {
+            Some(Ok(Sent::Rows(rows))) => Some((Ok(rows), Some((None, rest)))),
+            Some(Ok(Sent::End)) => None,
+            Some(Err(error)) => Some((Err(io::Error::other(error)), None)),
+            None => Some((Err(io::Error::other("the export broke off")), None)),
+        }
     });
     Ok(([(CONTENT_TYPE, "application/jsonl")], Body::from_stream(body)).into_response())
 }
 
-/// Chunks on their way to the client. When it has gone, the export stops.
+/// What is on its way to the client.
+enum Sent {
+    Rows(Bytes),
+    /// That was all.
+    End,
+}
+
+/// Rows on their way to the client. When it has gone, the export stops.
 struct Rest {
-    sent: mpsc::Receiver<Result<Bytes, ExportError>>,
+    sent: mpsc::Receiver<Result<Sent, ExportError>>,
     _stop: DropGuard,
 }
 
 /// What is written is sent.
-struct Chunks(mpsc::Sender<Result<Bytes, ExportError>>);
+struct Chunks {
+    to: mpsc::Sender<Result<Sent, ExportError>>,
+    runtime: Handle,
+}
 
 impl Write for Chunks {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
-        self.0.blocking_send(Ok(Bytes::copy_from_slice(bytes))).map_err(gone)?;
-        Ok(bytes.len())
+        let rows = Sent::Rows(Bytes::copy_from_slice(bytes));
+        let sent = self.runtime.block_on(tokio::time::timeout(SLOWEST, self.to.send(Ok(rows))));
+        match sent {
+            Ok(Ok(())) => Ok(bytes.len()),
+            Ok(Err(_)) => Err(io::ErrorKind::BrokenPipe.into()),
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -186,8 +213,7 @@ fn parse(uri: &Uri) -> Result<(Options, Option<Split>), Problem> {
     let split = match split.as_slice() {
         [] => None,
         [(_, word)] => {
-            let found = Split::ALL.into_iter().find(|split| split.as_str() == word);
-            Some(found.ok_or_else(|| Problem::parameter("?split", "must be train or validation"))?)
+            Some(Split::from_word(word).ok_or_else(|| Problem::parameter("?split", "must be train or validation"))?)
         }
         _ => return Err(Problem::parameter("?split", "is given more than once")),
     };

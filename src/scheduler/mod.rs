@@ -8,8 +8,11 @@
 //!   drain ──► claim no more, wait for what runs          halt ──► what runs lets go at once
 //! ```
 //!
+//! Beside it, `exports`: at set times one worker exports what has ended.
+//!
 //! Deliberately absent: what a step means (`run/`), and what may follow what (`domain/`).
 
+mod exports;
 mod heart;
 mod housekeeping;
 
@@ -25,6 +28,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::exports::ScheduledExports;
 use crate::domain::{Clock, ErrorCode, Outcome, TaskId, Timestamp, WorkerId};
 use crate::kill_point::kill_point;
 use crate::metrics::Metrics;

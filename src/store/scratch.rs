@@ -20,8 +20,8 @@ pub struct Scratch {
 pub struct Member {
     /// Where the task stands.
     pub place: Cursor,
-    /// Which of two kinds it is of.
-    pub good: bool,
+    /// Whether it is of the one kind, of the other, or of neither.
+    pub good: Option<bool>,
 }
 
 impl Scratch {
@@ -33,7 +33,7 @@ impl Scratch {
         db.execute_batch(&format!(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -{CACHE};
              CREATE TABLE notes (key BLOB PRIMARY KEY, text TEXT, count INTEGER NOT NULL) WITHOUT ROWID;
-             CREATE TABLE members (family BLOB NOT NULL, place INTEGER NOT NULL, good INTEGER NOT NULL, PRIMARY KEY (family, place))
+             CREATE TABLE members (family BLOB NOT NULL, place INTEGER NOT NULL, good INTEGER, PRIMARY KEY (family, place))
                  WITHOUT ROWID;
              CREATE TABLE numbers (number INTEGER NOT NULL);
              BEGIN"
@@ -57,11 +57,12 @@ impl Scratch {
         Ok(self.db.prepare_cached(select)?.query_row([key], |row| row.get(0)).optional()?)
     }
 
-    /// Counts one more under the key; how many there are now.
-    pub fn count(&self, key: &[u8]) -> Result<u64, StoreError> {
-        let upsert =
-            "INSERT INTO notes (key, count) VALUES (?, 1) ON CONFLICT DO UPDATE SET count = count + 1 RETURNING count";
-        let count: i64 = self.db.prepare_cached(upsert)?.query_row([key], |row| row.get(0))?;
+    /// Counts so many more under the key; how many there are now.
+    pub fn count(&self, key: &[u8], more: u64) -> Result<u64, StoreError> {
+        let upsert = "INSERT INTO notes (key, count) VALUES (?1, ?2) \
+                      ON CONFLICT DO UPDATE SET count = count + excluded.count RETURNING count";
+        let values = params![key, super::row::signed(more)];
+        let count: i64 = self.db.prepare_cached(upsert)?.query_row(values, |row| row.get(0))?;
         Ok(super::row::unsigned(count))
     }
 
@@ -123,13 +124,13 @@ mod tests {
         assert_eq!(scratch.note(b"k", "one").unwrap(), None);
         assert_eq!(scratch.note(b"k", "two").unwrap().as_deref(), Some("one"));
         assert_eq!(scratch.noted(b"other").unwrap(), None);
-        assert_eq!((scratch.count(b"n").unwrap(), scratch.count(b"n").unwrap()), (1, 2));
+        assert_eq!((scratch.count(b"n", 1).unwrap(), scratch.count(b"n", 2).unwrap()), (1, 3));
     }
 
     #[test]
     fn groups_and_their_members_come_in_order() {
         let scratch = Scratch::new().unwrap();
-        let member = |place, good| Member { place: Cursor(place), good };
+        let member = |place, good| Member { place: Cursor(place), good: Some(good) };
         for (group, place, good) in [(b"b", 3, true), (b"a", 2, false), (b"b", 1, false)] {
             scratch.join(group, member(place, good)).unwrap();
         }

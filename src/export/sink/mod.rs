@@ -59,6 +59,11 @@ impl Split {
         if drawn < u64::from(validation_percent) * 100 { Self::Validation } else { Self::Train }
     }
 
+    /// The one behind a word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|split| split.as_str() == word)
+    }
+
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -106,6 +111,13 @@ pub struct Entry {
     pub group: String,
     /// A hash of what it did.
     pub fingerprint: String,
+}
+
+impl Entry {
+    /// Names the life of the task that it is of.
+    pub(super) fn life(&self) -> String {
+        format!("{} {}", self.task_id, self.created_at)
+    }
 }
 
 /// A task that is not, as a line of `rejected.jsonl`.

@@ -1,6 +1,6 @@
 //! How a directory takes its place whole.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirEntry, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -20,18 +20,30 @@ pub(super) fn is_free(target: &Path, mode: Mode) -> Result<(), ExportError> {
         Ok(metadata) if !metadata.is_dir() => return refuse("is there, and is no directory"),
         Ok(_) => {}
     }
-    let empty =
-        fs::read_dir(target).map_err(|source| ExportError::File { path: target.to_owned(), source })?.next().is_none();
-    let export = target.join(manifest::NAME).is_file();
+    let failed = |source| ExportError::File { path: target.to_owned(), source };
+    let names: Vec<_> = fs::read_dir(target).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)?;
+    let foreign = names.iter().map(DirEntry::file_name).find(|name| !OURS.iter().any(|ours| name == ours));
     match mode {
-        _ if empty => Ok(()),
-        Mode::New if export => refuse("has an export already; --incremental adds to it, --overwrite replaces it"),
+        _ if names.is_empty() => Ok(()),
+        Mode::New if target.join(manifest::NAME).is_file() => {
+            refuse("has an export already; --incremental adds to it, --overwrite replaces it")
+        }
         Mode::New => refuse("is not empty"),
-        // What somebody else has put there is not ours to remove.
-        Mode::Incremental | Mode::Overwrite if !export => refuse("is not empty, and has no export of this program's"),
-        Mode::Incremental | Mode::Overwrite => Ok(()),
+        Mode::Incremental | Mode::Overwrite if !target.join(manifest::NAME).is_file() => {
+            refuse("is not empty, and has no export of this program's")
+        }
+        // The old directory goes with all that is in it: what somebody else has put there is not ours to remove.
+        Mode::Incremental | Mode::Overwrite => foreign.map_or(Ok(()), |name| {
+            refuse(&format!(
+                "has {} in it, which is no part of an export and would be lost: put it elsewhere",
+                name.display()
+            ))
+        }),
     }
 }
+
+/// What an export has in it.
+const OURS: [&str; 5] = ["data", "README.md", "index.jsonl", "rejected.jsonl", manifest::NAME];
 
 /// A directory that is being written, beside the place that it is to take.
 pub(super) struct Work {
@@ -58,6 +70,7 @@ impl Work {
             let detail = "another export to the same place is being written".to_owned();
             return Err(ExportError::Place { path: target.to_owned(), detail });
         };
+        put_back(target, &beside(".old")).map_err(|source| failed(target, source))?;
         // What one has left who was killed.
         match fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&dir, error)),
@@ -164,13 +177,21 @@ fn exchange(new: &Path, old: &Path) -> io::Result<()> {
     match renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE) {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
-            let mut aside = old.as_os_str().to_owned();
-            aside.push(".old");
+            let aside = new.with_extension("old");
             fs::rename(old, &aside)?;
             fs::rename(new, old)?;
             fs::rename(&aside, new)
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Ends what one has begun who was killed between two renames.
+fn put_back(target: &Path, aside: &Path) -> io::Result<()> {
+    match (target.try_exists()?, aside.try_exists()?) {
+        (false, true) => fs::rename(aside, target),
+        (true, true) => fs::remove_dir_all(aside),
+        (_, false) => Ok(()),
     }
 }
 
@@ -219,11 +240,28 @@ mod tests {
         }
         fs::write(target.join(manifest::NAME), "{}").unwrap();
         assert!(is_free(&target, Mode::New).is_err());
+        let told = is_free(&target, Mode::Incremental).unwrap_err().to_string();
+        assert!(told.contains("thesis.txt"), "{told}");
+        fs::remove_file(target.join("thesis.txt")).unwrap();
         assert!(is_free(&target, Mode::Overwrite).is_ok() && is_free(&target, Mode::Incremental).is_ok());
         let mut work = Work::begin(&target).unwrap();
         fs::write(work.dir().join(manifest::NAME), "new").unwrap();
         work.appear(&target, Mode::Overwrite).unwrap();
         assert_eq!(fs::read_to_string(target.join(manifest::NAME)).unwrap(), "new");
-        assert!(!target.join("thesis.txt").exists());
+        drop(work);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn one_who_was_killed_between_two_renames_has_lost_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, aside) = (dir.path().join("data"), dir.path().join(".data.old"));
+        fs::create_dir(&aside).unwrap();
+        fs::write(aside.join(manifest::NAME), "old").unwrap();
+        drop(Work::begin(&target).unwrap());
+        assert_eq!(fs::read_to_string(target.join(manifest::NAME)).unwrap(), "old");
+        fs::create_dir(&aside).unwrap();
+        drop(Work::begin(&target).unwrap());
+        assert!(target.exists() && !aside.exists());
     }
 }

@@ -1,4 +1,4 @@
-//! Which tasks are asked for: the parameters that a list and an export share.
+//! Which tasks are asked for: the parameters of a list.
 
 use utoipa::IntoParams;
 use utoipa::openapi::schema::{AnyOfBuilder, ArrayBuilder, ObjectBuilder};

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Directory, Export, ExportError, Mode, Options, Schedule, Totals};
 use crate::domain::{Clock, Json, Timestamp, WorkerId};
+use crate::export::{Directory, Export, ExportError, Mode, Options, Schedule, Totals};
 use crate::store::{Chore, Store, StoreError};
 
 /// What the chore is called in the store.
@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_mins(1);
 const BEATS: u32 = 3;
 
 /// What is exported when, and where to.
-pub struct Scheduled {
+pub struct ScheduledExports {
     /// When.
     pub schedule: Schedule,
     /// Where to. Workers that share a database share this directory, or each has what it did itself.
@@ -50,56 +50,55 @@ pub struct Scheduled {
     pub stop: CancellationToken,
 }
 
-impl Scheduled {
+impl ScheduledExports {
     /// Exports whenever it is due, until it is stopped.
     pub async fn run(&self) {
         let started = self.clock.now();
         while !self.stop.is_cancelled() {
-            let pause = match self.look(started).await {
-                Ok(pause) => pause,
-                Err(error) => {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "it cannot be told whether an export is due"
-                    );
-                    LOOK
-                }
-            };
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.stop.cancelled() => {}
-            }
+            let pause = self.look(started).await.unwrap_or_else(|error| {
+                tracing::warn!(error = &error as &dyn std::error::Error, "it cannot be told whether an export is due");
+                LOOK
+            });
+            self.sleep(pause).await;
         }
     }
 
     /// Does it if it is due; how long until the next look.
     async fn look(&self, started: Timestamp) -> Result<Duration, StoreError> {
         let now = self.clock.now();
-        // Times before the first service was started are nobody's to make up for; later ones are, after a time without any.
-        let done = self.store.last_chore(NAME).await?.unwrap_or(started);
+        let Some(done) = self.store.last_chore(NAME).await? else {
+            // Times before the first service was started are nobody's to make up for; all later ones are. So it is noted.
+            let first = self.chore(started);
+            if !self.store.begin_chore(first.clone(), now).await? {
+                return Ok(LOOK.min(self.lease));
+            }
+            self.store.end_chore(first, true).await?;
+            return Ok(Duration::from_millis(1));
+        };
         let Some(due) = self.schedule.last_until(now).filter(|due| *due > done) else {
             let next = self.schedule.next_after(now).map_or(LOOK, |next| next.since(now));
             return Ok(next.clamp(Duration::from_millis(1), LOOK));
         };
-        let chore = Chore { name: NAME, slot: due, worker: self.worker.clone() };
+        let chore = self.chore(due);
         if !self.store.begin_chore(chore.clone(), now).await? {
             // Another one is at it.
             return Ok(self.lease.min(LOOK));
         }
         let exported = self.held(&chore).await;
-        self.store.end_chore(chore, exported.is_ok()).await?;
-        match exported {
+        match &exported {
             Ok(totals) => {
                 let (new, whole) = (totals.new, totals.whole);
                 tracing::info!(%due, tasks = new.tasks, rows = new.rows, all_tasks = whole.tasks, "exported to {}", self.dir.display());
-                Ok(Duration::from_millis(1))
             }
-            Err(ExportError::Stopped) => Ok(LOOK),
+            Err(ExportError::Stopped) => {}
             Err(error) => {
-                tracing::error!(%due, error = &error as &dyn std::error::Error, "the scheduled export failed");
-                Ok(AGAIN)
+                tracing::error!(%due, error = error as &dyn std::error::Error, "the scheduled export failed");
+                // It is kept meanwhile: what stands in its way stands in the way of all others.
+                self.keep_for(&chore, AGAIN).await;
             }
         }
+        self.store.end_chore(chore, exported.is_ok()).await?;
+        Ok(Duration::from_millis(1))
     }
 
     /// Exports as long as the chore is held.
@@ -113,19 +112,39 @@ impl Scheduled {
         tokio::pin!(working);
         loop {
             tokio::select! {
-                done = &mut working => return done.unwrap_or_else(|error| {
-                    tracing::error!(%error, "the scheduled export panicked");
-                    Err(ExportError::Stopped)
-                }),
+                done = &mut working => return done.unwrap_or_else(|error| Err(ExportError::Panicked(error.to_string()))),
                 () = tokio::time::sleep(self.lease / BEATS) => {
-                    // Where nobody can be asked, the lease may still hold; the next time it is told.
-                    if let Ok(false) = self.store.keep_chore(chore.clone(), self.clock.now()).await {
+                    if !self.is_kept(chore).await {
                         tracing::warn!("another worker has taken the scheduled export over");
                         stop.cancel();
                     }
                 }
             }
         }
+    }
+
+    /// Holds the chore for a while without doing anything.
+    async fn keep_for(&self, chore: &Chore, time: Duration) {
+        let until = tokio::time::Instant::now() + time;
+        while !self.stop.is_cancelled() && tokio::time::Instant::now() < until && self.is_kept(chore).await {
+            self.sleep(self.lease / BEATS).await;
+        }
+    }
+
+    /// Renews the hold. Where nobody can be asked, the lease may still hold; the next time it is told.
+    async fn is_kept(&self, chore: &Chore) -> bool {
+        !matches!(self.store.keep_chore(chore.clone(), self.clock.now()).await, Ok(false))
+    }
+
+    async fn sleep(&self, pause: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+
+    fn chore(&self, slot: Timestamp) -> Chore {
+        Chore { name: NAME, slot, worker: self.worker.clone() }
     }
 
     fn export(&self, stop: CancellationToken) -> Export {
