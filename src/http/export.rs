@@ -1,15 +1,16 @@
 //! `GET /export`: records as training data, streamed.
 
-use std::io::{self, BufWriter, Write};
+mod sending;
 
-use axum::body::{Body, Bytes};
+use std::io::BufWriter;
+use std::time::Duration;
+
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
-use tokio::sync::mpsc;
-use tokio_util::sync::DropGuard;
+use tokio::runtime::Handle;
 use utoipa::IntoParams;
 
 use super::Api;
@@ -21,8 +22,8 @@ use crate::tools;
 /// Bytes that are sent at a time: fewer cost more in handing them over.
 const CHUNK: usize = 64 * 1024;
 
-/// Chunks that may wait for the client.
-const WAITING: usize = 4;
+/// A client who takes not even a chunk in this time is given up: others wait for their turn.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// When one who was refused may ask again, in seconds.
 const LATER: HeaderValue = HeaderValue::from_static("10");
@@ -112,70 +113,39 @@ pub(super) async fn export(State(api): State<Api>, uri: Uri) -> Result<Response,
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "another export is being sent; they go one after the other");
         return Err(busy.with(RETRY_AFTER, LATER));
     };
-    let (chunks, sent) = mpsc::channel(WAITING);
     let stop = api.drain.child_token();
-    let mut rest = Rest { sent, _stop: stop.clone().drop_guard() };
+    let (sending, sent) = sending::way(Handle::current(), PATIENCE, stop.clone().drop_guard());
     let export = Export {
         options,
         archive: api.store.archive(),
         tools: tools::schemas(),
         secrets: api.secrets.to_vec(),
-        runtime: tokio::runtime::Handle::current(),
+        runtime: Handle::current(),
         stop,
     };
     tokio::task::spawn_blocking(move || {
-        let rows = Rows::new(BufWriter::with_capacity(CHUNK, Chunks(chunks.clone())), split);
-        let mut rows = rows.uncounted();
+        let mut rows = Rows::new(BufWriter::with_capacity(CHUNK, sending.clone()), split);
         let exported = export.run(&mut rows, &mut |_, _| {});
         drop(permit);
         match exported {
-            // Who asked has gone, or the service is stopping: nobody is there to be told.
-            Ok(_) | Err(ExportError::Stream(_)) => {}
+            Ok(_) => sending.end(),
+            // Who asked has gone, or takes nothing: nobody is there to be told.
+            Err(ExportError::Stream(_)) => {}
             Err(error) => {
                 if !matches!(error, ExportError::Stopped) {
                     tracing::error!(error = &error as &dyn std::error::Error, "an export broke off");
                 }
-                // If the client has gone, there is nobody to be told.
-                drop(chunks.blocking_send(Err(error)));
+                sending.fail(error);
             }
         }
     });
-    // What cannot begin is answered as such.
-    let first = match rest.sent.recv().await {
-        Some(Err(ExportError::Store(error))) => return Err(error.into()),
-        Some(Err(error)) => return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())),
-        Some(Ok(chunk)) => Some(chunk),
-        None => None,
-    };
-    let body = stream::unfold((first, rest), async |(first, mut rest)| {
-        let next = match first {
-            Some(chunk) => Ok(chunk),
-            None => rest.sent.recv().await?.map_err(io::Error::other),
-        };
-        Some((next, (None, rest)))
-    });
-    Ok(([(CONTENT_TYPE, "application/jsonl")], Body::from_stream(body)).into_response())
-}
-
-/// Chunks on their way to the client. When it has gone, the export stops.
-struct Rest {
-    sent: mpsc::Receiver<Result<Bytes, ExportError>>,
-    _stop: DropGuard,
-}
-
-/// What is written is sent.
-struct Chunks(mpsc::Sender<Result<Bytes, ExportError>>);
-
-impl Write for Chunks {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
-        self.0.blocking_send(Ok(Bytes::copy_from_slice(bytes))).map_err(gone)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    let unavailable = |detail: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
+    let rows = sent.begun().await.map_err(|error| match error {
+        Some(ExportError::Store(error)) => error.into(),
+        Some(error) => unavailable(error.to_string()),
+        None => unavailable("the export broke off".to_owned()),
+    })?;
+    Ok(([(CONTENT_TYPE, "application/jsonl")], Body::from_stream(rows)).into_response())
 }
 
 fn parse(uri: &Uri) -> Result<(Options, Option<Split>), Problem> {
