@@ -15,7 +15,7 @@ use utoipa::IntoParams;
 
 use super::Api;
 use super::problem::{Problem, Refusals};
-use super::view::StatusWord;
+use super::tasks::filter;
 use crate::export::{BadOption, Export, ExportError, Options, Rows, Split};
 use crate::tools;
 
@@ -42,37 +42,37 @@ pub(super) struct ExportParams {
     #[param(value_type = Option<ExamplesWord>, inline)]
     examples: Option<()>,
     /// A system message that each chat and each preference begins with.
+    #[param(pattern = "\\S")]
     system: Option<String>,
     /// Only tasks that ended so, separated by commas; if not given, succeeded for a chat, all but cancelled for a preference, all for the others.
-    #[param(value_type = Option<Vec<StatusWord>>, explode = false, inline)]
+    #[param(value_type = Option<Vec<EndWord>>, inline, style = Form, explode = false, min_items = 1)]
     status: Option<()>,
-    /// Only tasks with this label, `KEY` or `KEY=VALUE`; may be repeated.
-    label: Option<Vec<String>>,
-    /// Only tasks that were posted then or later.
-    #[param(value_type = Option<String>)]
+    #[param(schema_with = filter::labels, required = false)]
+    label: Option<()>,
+    #[param(schema_with = filter::since, required = false)]
     since: Option<()>,
-    /// Only tasks that were posted before.
-    #[param(value_type = Option<String>)]
+    #[param(schema_with = filter::until, required = false)]
     until: Option<()>,
     /// Only tasks with this workspace, as it was posted.
+    #[param(pattern = "\\S")]
     workspace: Option<String>,
     /// Only tasks with this verdict; if not given, for a chat, all but the rejected.
     #[param(value_type = Option<OutcomeWord>, inline)]
     outcome: Option<()>,
     /// At most so many tasks of a group.
-    #[param(minimum = 1)]
-    max_per_group: Option<u32>,
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 4294967295_u32)]
+    max_per_group: Option<()>,
     /// Leave out tasks that did the same as one before.
     dedupe: Option<bool>,
     /// The most tokens of a row, by `o200k_base`.
     #[param(minimum = 1)]
-    max_tokens: Option<u64>,
-    /// What becomes of a chat with more of them.
+    max_tokens: Option<i64>,
+    /// What becomes of a chat with more tokens than that; `truncate-observations` needs `max_tokens`.
     #[param(value_type = Option<TooLongWord>, inline)]
     too_long: Option<()>,
     /// Also tasks in which no model decided.
     include_scripted: Option<bool>,
-    /// Whether secrets are taken out; with none, `allow_secrets` says that this is meant.
+    /// What is taken out: what looks like a secret, or nothing, for which `allow_secrets` has to say that it is meant.
     #[param(value_type = Option<RedactWord>, inline)]
     redact: Option<()>,
     /// Secrets may be in the answer.
@@ -93,6 +93,7 @@ macro_rules! words {
 words! {
     FormatWord { OpenAi = "openai", HuggingFace = "hf", DpoOpenAi = "dpo-openai", DpoHuggingFace = "dpo-hf", Atif = "atif", Records = "records" }
     SplitWord { Train = "train", Validation = "validation" }
+    EndWord { Succeeded = "succeeded", Failed = "failed", Cancelled = "cancelled" }
     ExamplesWord { Trajectory = "trajectory", Turn = "turn" }
     OutcomeWord { Accepted = "accepted", Rejected = "rejected" }
     TooLongWord { Drop = "drop", TruncateObservations = "truncate-observations" }
