@@ -71,6 +71,9 @@ enum Verb {
     #[command(subcommand)]
     Policy(policy::Verb),
     /// Turn the records of ended tasks into training data
+    ///
+    /// Rows go to standard output; with --to, a directory has them, an index, and what was left out and why. It reads the database
+    /// of a service, which may be running, and changes nothing in it. Secrets are taken out, as far as they can be told.
     Export(Box<export::Options>),
     /// Print the OpenAPI description
     Openapi,

@@ -60,7 +60,7 @@ pub(super) struct ExportParams {
     #[param(value_type = Option<OutcomeWord>, inline)]
     outcome: Option<()>,
     /// At most so many tasks of a group.
-    #[param(value_type = Option<i64>, minimum = 1, maximum = 4294967295_u32)]
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 4_294_967_295_u32)]
     max_per_group: Option<()>,
     /// Leave out tasks that did the same as one before.
     dedupe: Option<bool>,
