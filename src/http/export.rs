@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use tokio::runtime::Handle;
 use utoipa::IntoParams;
@@ -106,8 +106,13 @@ words! {
     (status = 422, description = "A parameter is at fault.", body = Problem, content_type = "application/problem+json"),
     Refusals,
 ))]
-pub(super) async fn export(State(api): State<Api>, uri: Uri) -> Result<Response, Problem> {
+pub(super) async fn export(State(api): State<Api>, method: Method, uri: Uri) -> Result<Response, Problem> {
     let (options, split) = parse(&uri)?;
+    let head = [(CONTENT_TYPE, "application/jsonl")];
+    if method == Method::HEAD {
+        // Nothing is made that nobody would get.
+        return Ok(head.into_response());
+    }
     // One at a time: it keeps all cores busy, and with max_tokens has a vocabulary of some 40 MB in hand.
     let Ok(permit) = api.exports.clone().try_acquire_owned() else {
         let busy =
@@ -146,7 +151,7 @@ pub(super) async fn export(State(api): State<Api>, uri: Uri) -> Result<Response,
         Some(error) => unavailable(error.to_string()),
         None => unavailable("the export broke off".to_owned()),
     })?;
-    Ok(([(CONTENT_TYPE, "application/jsonl")], Body::from_stream(rows)).into_response())
+    Ok((head, Body::from_stream(rows)).into_response())
 }
 
 fn parse(uri: &Uri) -> Result<(Options, Option<Split>), Problem> {

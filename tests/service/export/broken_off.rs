@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::common::brain::{call, finish};
-use crate::common::{Service, eventually};
+use crate::common::{Service, eventually, send};
 
 /// So much is in no buffer between a service and a client that does not read.
 const LARGE: usize = 1_500_000;
@@ -49,6 +49,8 @@ async fn a_client_that_goes_away_makes_room_for_the_next_one() {
     let client = asking(&service).await;
     // Meanwhile it is one at a time.
     let refused = service.get(path).await;
+    let head = send(service.request("HEAD", path)).await;
+    assert_eq!((head.status, head.header("content-type")), (200, "application/jsonl"));
     assert_eq!((refused.status, refused.header("retry-after")), (503, "10"), "{}", refused.text());
     assert_eq!(refused.header("content-type"), "application/problem+json");
     drop(client);
