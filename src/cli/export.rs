@@ -14,6 +14,9 @@ use crate::config::Config;
 use crate::export::{self, Count, Directory, Export, ExportError, Mode, Rows, Sink, Split, Totals};
 use crate::tools;
 
+/// How long a row that is being written is waited for once the export is interrupted.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 #[derive(clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub(super) struct Options {
@@ -78,8 +81,14 @@ pub(super) async fn export(config: Config, options: Options) -> anyhow::Result<E
     let exported = tokio::select! {
         exported = &mut working => exported?,
         () = signals::next() => {
+            let again = signals::next();
             stop.cancel();
-            working.await?
+            // Behind a pipe that nobody reads it would wait for ever; what it writes to a directory it takes away again first.
+            let patience = if to_stdout { PATIENCE } else { Duration::MAX };
+            tokio::select! {
+                exported = tokio::time::timeout(patience, &mut working) => exported.unwrap_or(Ok(Err(ExportError::Stopped)))?,
+                () = again => Err(ExportError::Stopped),
+            }
         }
     };
     let totals = match exported {
