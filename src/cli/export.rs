@@ -11,8 +11,11 @@ use super::logging::{self, To};
 use super::{Exit, print_line, signals};
 use crate::app;
 use crate::config::Config;
-use crate::export::{self, Directory, Export, ExportError, Mode, Rows, Sink, Split, Totals};
+use crate::export::{self, Count, Directory, Export, ExportError, Mode, Rows, Sink, Split, Totals};
 use crate::tools;
+
+/// How long a row that is being written is waited for once the export is interrupted.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "they are flags")]
@@ -78,8 +81,14 @@ pub(super) async fn export(config: Config, options: Options) -> anyhow::Result<E
     let exported = tokio::select! {
         exported = &mut working => exported?,
         () = signals::next() => {
+            let again = signals::next();
             stop.cancel();
-            working.await?
+            // Behind a pipe that nobody reads it would wait for ever; what it writes to a directory it takes away again first.
+            let patience = if to_stdout { PATIENCE } else { Duration::MAX };
+            tokio::select! {
+                exported = tokio::time::timeout(patience, &mut working) => exported.unwrap_or(Ok(Err(ExportError::Stopped)))?,
+                () = again => Err(ExportError::Stopped),
+            }
         }
     };
     let totals = match exported {
@@ -146,31 +155,25 @@ fn told(totals: &Totals, price: Option<f64>, stats: bool) -> String {
 
 fn tell(out: &mut Vec<u8>, totals: &Totals, price: Option<f64>, stats: bool) -> io::Result<()> {
     let whole = totals.whole;
-    writeln!(out, "{} tasks in {} rows, {} tokens, {} bytes", whole.tasks, whole.rows, whole.tokens, whole.bytes)?;
+    let amount = |count: &Count| format!("{} in {}", of(count.tasks, "task"), of(count.rows, "row"));
+    writeln!(out, "{}, {}, {}", amount(&whole), of(whole.tokens, "token"), of(whole.bytes, "byte"))?;
     if totals.new != whole {
-        writeln!(out, "  new         {} tasks in {} rows", totals.new.tasks, totals.new.rows)?;
+        writeln!(out, "  new         {}", amount(&totals.new))?;
     }
     for (split, count) in &totals.splits {
-        writeln!(
-            out,
-            "  {:<11} {} tasks in {} rows, {} tokens",
-            split.as_str(),
-            count.tasks,
-            count.rows,
-            count.tokens
-        )?;
+        writeln!(out, "  {:<11} {}, {}", split.as_str(), amount(count), of(count.tokens, "token"))?;
     }
     if totals.rows_too_long > 0 {
-        writeln!(out, "  {} more rows have too many tokens", totals.rows_too_long)?;
+        writeln!(out, "  {} left out, with too many tokens", of(totals.rows_too_long, "more row"))?;
     }
-    writeln!(out, "{} tasks left out", totals.left_out())?;
+    writeln!(out, "{} left out", of(totals.left_out(), "task"))?;
     for (reason, count) in &totals.rejected {
         writeln!(out, "  {reason:<15} {count}")?;
     }
     let secrets: u64 = totals.redacted.values().sum();
     if secrets > 0 {
         let rules: Vec<_> = totals.redacted.iter().map(|(rule, count)| format!("{rule} {count}")).collect();
-        writeln!(out, "{secrets} secrets taken out: {}", rules.join(", "))?;
+        writeln!(out, "{} taken out: {}", of(secrets, "secret"), rules.join(", "))?;
     }
     if stats && !totals.quantiles.is_empty() {
         let named = |percent: &u32| match percent {
@@ -189,6 +192,10 @@ fn tell(out: &mut Vec<u8>, totals: &Totals, price: Option<f64>, stats: bool) -> 
         writeln!(out, "cost of one epoch at {price} for a million tokens: {cost:.2}")?;
     }
     Ok(())
+}
+
+fn of(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn split(word: &str) -> Result<Split, String> {

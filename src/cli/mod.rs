@@ -71,6 +71,9 @@ enum Verb {
     #[command(subcommand)]
     Policy(policy::Verb),
     /// Turn the records of ended tasks into training data
+    ///
+    /// Rows go to standard output; with --to, a directory has them, an index, and what was left out and why. It reads the database
+    /// of a service, which may be running, and changes nothing in it. Secrets are taken out, as far as they can be told.
     Export(Box<export::Options>),
     /// Print the OpenAPI description
     Openapi,
@@ -161,7 +164,8 @@ fn dispatch(verb: Option<Verb>, task: run::Options, config: Config) -> anyhow::R
         return Ok(Exit::Usage);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let exports = matches!(verb, Verb::Export(_));
+    let ended = runtime.block_on(async {
         match verb {
             Verb::Serve => serve::serve(config).await,
             Verb::Run(options) => run::run(config, options).await,
@@ -172,7 +176,12 @@ fn dispatch(verb: Option<Verb>, task: run::Options, config: Config) -> anyhow::R
             Verb::Healthcheck => healthcheck::healthcheck(&config).await,
             Verb::Openapi | Verb::Policy(_) => Ok(Exit::Done),
         }
-    })
+    });
+    if exports {
+        // Interrupted, it may have left a thread that waits for whoever reads its rows.
+        runtime.shutdown_background();
+    }
+    ended
 }
 
 /// Reads the arguments and the environment; a variable that is set to nothing is not set.

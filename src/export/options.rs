@@ -8,6 +8,9 @@ use serde::Serialize;
 
 use crate::domain::{LabelFilter, Status, Timestamp, VerdictOutcome, parse_moment};
 
+/// The largest number that readers of all kinds of JSON and of integers hold: the manifest has it.
+const LARGEST: u64 = i64::MAX.unsigned_abs();
+
 /// What is asked of an export. Two that are equal make the same rows of the same tasks.
 #[derive(Args, Clone, Debug, PartialEq, Serialize)]
 #[group(skip)]
@@ -66,7 +69,7 @@ pub struct Options {
     pub dedupe: bool,
 
     /// The most tokens of a row, by `o200k_base`
-    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u64).range(1..=LARGEST))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
 

@@ -1,33 +1,29 @@
 //! `GET /export`: records as training data, streamed.
 
-use std::io::{self, BufWriter, Write};
+mod sending;
+
+use std::io::BufWriter;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
-use tokio_util::sync::DropGuard;
 use utoipa::IntoParams;
 
 use super::Api;
 use super::problem::{Problem, Refusals};
-use super::view::StatusWord;
+use super::tasks::filter;
 use crate::export::{BadOption, Export, ExportError, Options, Rows, Split};
 use crate::tools;
 
 /// Bytes that are sent at a time: fewer cost more in handing them over.
 const CHUNK: usize = 64 * 1024;
 
-/// Chunks that may wait for the client.
-const WAITING: usize = 4;
-
-/// How long a client may take no chunk: others wait for their turn.
-const SLOWEST: Duration = Duration::from_mins(1);
+/// A client who takes not even a chunk in this time is given up: others wait for their turn.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// When one who was refused may ask again, in seconds.
 const LATER: HeaderValue = HeaderValue::from_static("10");
@@ -46,37 +42,37 @@ pub(super) struct ExportParams {
     #[param(value_type = Option<ExamplesWord>, inline)]
     examples: Option<()>,
     /// A system message that each chat and each preference begins with.
+    #[param(pattern = "\\S")]
     system: Option<String>,
     /// Only tasks that ended so, separated by commas; if not given, succeeded for a chat, all but cancelled for a preference, all for the others.
-    #[param(value_type = Option<Vec<StatusWord>>, explode = false, inline)]
+    #[param(value_type = Option<Vec<EndWord>>, inline, style = Form, explode = false, min_items = 1)]
     status: Option<()>,
-    /// Only tasks with this label, `KEY` or `KEY=VALUE`; may be repeated.
-    label: Option<Vec<String>>,
-    /// Only tasks that were posted then or later.
-    #[param(value_type = Option<String>)]
+    #[param(schema_with = filter::labels, required = false)]
+    label: Option<()>,
+    #[param(schema_with = filter::since, required = false)]
     since: Option<()>,
-    /// Only tasks that were posted before.
-    #[param(value_type = Option<String>)]
+    #[param(schema_with = filter::until, required = false)]
     until: Option<()>,
     /// Only tasks with this workspace, as it was posted.
+    #[param(pattern = "\\S")]
     workspace: Option<String>,
     /// Only tasks with this verdict; if not given, for a chat, all but the rejected.
     #[param(value_type = Option<OutcomeWord>, inline)]
     outcome: Option<()>,
     /// At most so many tasks of a group.
-    #[param(minimum = 1)]
-    max_per_group: Option<u32>,
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 4_294_967_295_u32)]
+    max_per_group: Option<()>,
     /// Leave out tasks that did the same as one before.
     dedupe: Option<bool>,
     /// The most tokens of a row, by `o200k_base`.
     #[param(minimum = 1)]
-    max_tokens: Option<u64>,
-    /// What becomes of a chat with more of them.
+    max_tokens: Option<i64>,
+    /// What becomes of a chat with more tokens than that; `truncate-observations` needs `max_tokens`.
     #[param(value_type = Option<TooLongWord>, inline)]
     too_long: Option<()>,
     /// Also tasks in which no model decided.
     include_scripted: Option<bool>,
-    /// Whether secrets are taken out; with none, `allow_secrets` says that this is meant.
+    /// What is taken out: what looks like a secret, or nothing, for which `allow_secrets` has to say that it is meant.
     #[param(value_type = Option<RedactWord>, inline)]
     redact: Option<()>,
     /// Secrets may be in the answer.
@@ -97,6 +93,7 @@ macro_rules! words {
 words! {
     FormatWord { OpenAi = "openai", HuggingFace = "hf", DpoOpenAi = "dpo-openai", DpoHuggingFace = "dpo-hf", Atif = "atif", Records = "records" }
     SplitWord { Train = "train", Validation = "validation" }
+    EndWord { Succeeded = "succeeded", Failed = "failed", Cancelled = "cancelled" }
     ExamplesWord { Trajectory = "trajectory", Turn = "turn" }
     OutcomeWord { Accepted = "accepted", Rejected = "rejected" }
     TooLongWord { Drop = "drop", TruncateObservations = "truncate-observations" }
@@ -109,17 +106,21 @@ words! {
     (status = 422, description = "A parameter is at fault.", body = Problem, content_type = "application/problem+json"),
     Refusals,
 ))]
-pub(super) async fn export(State(api): State<Api>, uri: Uri) -> Result<Response, Problem> {
+pub(super) async fn export(State(api): State<Api>, method: Method, uri: Uri) -> Result<Response, Problem> {
     let (options, split) = parse(&uri)?;
+    let head = [(CONTENT_TYPE, "application/jsonl")];
+    if method == Method::HEAD {
+        // Nothing is made that nobody would get.
+        return Ok(head.into_response());
+    }
     // One at a time: it keeps all cores busy, and with max_tokens has a vocabulary of some 40 MB in hand.
     let Ok(permit) = api.exports.clone().try_acquire_owned() else {
         let busy =
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "another export is being sent; they go one after the other");
         return Err(busy.with(RETRY_AFTER, LATER));
     };
-    let (chunks, sent) = mpsc::channel(WAITING);
     let stop = api.drain.child_token();
-    let mut rest = Rest { sent, _stop: stop.clone().drop_guard() };
+    let (sending, sent) = sending::way(Handle::current(), PATIENCE, stop.clone().drop_guard());
     let export = Export {
         options,
         archive: api.store.archive(),
@@ -129,80 +130,29 @@ pub(super) async fn export(State(api): State<Api>, uri: Uri) -> Result<Response,
         stop,
     };
     tokio::task::spawn_blocking(move || {
-        let out = Chunks { to: chunks.clone(), runtime: export.runtime.clone() };
-        let mut rows = Rows::new(BufWriter::with_capacity(CHUNK, out), split).uncounted();
+        let mut rows = Rows::new(BufWriter::with_capacity(CHUNK, sending.clone()), split).uncounted();
         let exported = export.run(&mut rows, &mut |_, _| {});
-        drop((rows, permit));
+        drop(permit);
         match exported {
-            // Said aloud: rows that end without it have broken off.
-            Ok(_) => drop(chunks.blocking_send(Ok(Sent::End))),
-            // Who asked has gone, or does not listen: nobody is there to be told.
+            Ok(_) => sending.end(),
+            // Who asked has gone, or takes nothing: nobody is there to be told.
             Err(ExportError::Stream(_)) => {}
             Err(error) => {
                 if !matches!(error, ExportError::Stopped) {
                     tracing::error!(error = &error as &dyn std::error::Error, "an export broke off");
                 }
-                // If the client has gone, there is nobody to be told.
-                drop(chunks.blocking_send(Err(error)));
+                sending.fail(error);
             }
         }
     });
-    // What cannot begin is answered as such.
-    let first = match rest.sent.recv().await {
-        Some(Err(ExportError::Store(error))) => return Err(error.into()),
-        Some(Err(error @ ExportError::Option(_))) => return Err(Problem::parameter("?", error.to_string())),
-        Some(Err(error)) => return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())),
-        first => first,
-    };
-    let body = stream::unfold(Some((Some(first), rest)), async |open| {
-        let (first, mut rest) = open?;
-        let next = match first {
-            Some(first) => first,
-            None => rest.sent.recv().await,
-        };
-        match next {
-            Some(Ok(Sent::Rows(rows))) => Some((Ok(rows), Some((None, rest)))),
-            Some(Ok(Sent::End)) => None,
-            Some(Err(error)) => Some((Err(io::Error::other(error)), None)),
-            None => Some((Err(io::Error::other("the export broke off")), None)),
-        }
-    });
-    Ok(([(CONTENT_TYPE, "application/jsonl")], Body::from_stream(body)).into_response())
-}
-
-/// What is on its way to the client.
-enum Sent {
-    Rows(Bytes),
-    /// That was all.
-    End,
-}
-
-/// Rows on their way to the client. When it has gone, the export stops.
-struct Rest {
-    sent: mpsc::Receiver<Result<Sent, ExportError>>,
-    _stop: DropGuard,
-}
-
-/// What is written is sent.
-struct Chunks {
-    to: mpsc::Sender<Result<Sent, ExportError>>,
-    runtime: Handle,
-}
-
-impl Write for Chunks {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let rows = Sent::Rows(Bytes::copy_from_slice(bytes));
-        let sent = self.runtime.block_on(tokio::time::timeout(SLOWEST, self.to.send(Ok(rows))));
-        match sent {
-            Ok(Ok(())) => Ok(bytes.len()),
-            Ok(Err(_)) => Err(io::ErrorKind::BrokenPipe.into()),
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    let unavailable = |detail: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
+    let rows = sent.begun().await.map_err(|error| match error {
+        Some(ExportError::Store(error)) => error.into(),
+        Some(ExportError::Option(BadOption { option, detail })) => Problem::parameter(format!("?{option}"), detail),
+        Some(error) => unavailable(error.to_string()),
+        None => unavailable("the export broke off".to_owned()),
+    })?;
+    Ok((head, Body::from_stream(rows)).into_response())
 }
 
 fn parse(uri: &Uri) -> Result<(Options, Option<Split>), Problem> {

@@ -32,19 +32,19 @@ pub(in crate::http) struct FilterParams {
 }
 
 // Where a schema is made by hand, its description is, too.
-fn labels() -> Schema {
+pub(in crate::http) fn labels() -> Schema {
     let label = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[^=]"));
     let text = "Only tasks with this label: `KEY`, or `KEY=VALUE`. Given more than once: with all of these.";
     ArrayBuilder::new().items(label).description(Some(text)).into()
 }
 
-fn since() -> Schema {
+pub(in crate::http) fn since() -> Schema {
     moment_schema(
         "Only tasks that were accepted then or later: a time in RFC 3339, or a day, from its beginning in UTC.",
     )
 }
 
-fn until() -> Schema {
+pub(in crate::http) fn until() -> Schema {
     moment_schema("Only tasks that were accepted before.")
 }
 

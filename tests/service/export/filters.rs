@@ -104,12 +104,12 @@ async fn a_dry_run_tells_what_an_increment_would_add_and_writes_nothing() {
     let before = std::fs::read(dir.join("manifest.json")).unwrap();
 
     let unchanged = told(&["--to", to, "--incremental", "--dry-run"]).await;
-    assert!(unchanged.starts_with("1 tasks in 1 rows, ") && unchanged.contains("new         0 tasks"), "{unchanged}");
+    assert!(unchanged.starts_with("1 task in 1 row, ") && unchanged.contains("new         0 tasks"), "{unchanged}");
     service.finish(&task("second", "Two.", &[finish()])).await;
     service.finish(&task("third", "Three.", &[dance()])).await;
     let planned = told(&["--to", to, "--incremental", "--dry-run"]).await;
-    assert!(planned.starts_with("2 tasks in 2 rows, ") && planned.contains("new         1 tasks"), "{planned}");
-    assert!(planned.contains("1 tasks left out\n  status          1"), "{planned}");
+    assert!(planned.starts_with("2 tasks in 2 rows, ") && planned.contains("new         1 task in 1 row"), "{planned}");
+    assert!(planned.contains("1 task left out\n  status          1"), "{planned}");
     // Without a word about the one that is there, it is as if there were none.
     assert!(!told(&["--dry-run"]).await.contains("new "));
     assert_eq!(std::fs::read(dir.join("manifest.json")).unwrap(), before);
