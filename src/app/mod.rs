@@ -6,6 +6,7 @@
 //!  run:   scheduler and router side by side; shutdown ─► drain ─► (grace) ─► halt ─► close
 //! ```
 
+mod brains;
 mod database;
 
 use std::fs::File;
@@ -18,14 +19,13 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use self::brains::models;
+pub use self::brains::{Inside, brain, inside, openai, script_brain};
 use self::database::Opened;
 pub use self::database::archive;
-use crate::brain::{
-    AskSettings, Brain, GrpcBrain, HttpBrain, OpenAiBrain, OpenAiSettings, OpenAiSetupError, ScriptBrain,
-    ScriptSettings, WsBrain,
-};
-use crate::config::{BrainUrl, Config, ConfigError, Role};
-use crate::domain::{Clock, Models, SpecLimits, SystemClock, TaskId};
+use crate::brain::OpenAiSetupError;
+use crate::config::{Config, ConfigError, Role};
+use crate::domain::{SpecLimits, TaskId};
 use crate::http::server::{self, Patience};
 use crate::http::{self, Api, Guard};
 use crate::metrics::Metrics;
@@ -104,6 +104,14 @@ pub enum StartError {
     /// The client for the brain.
     #[error("MCP_SERVER_URL: {0}")]
     Brain(#[from] crate::brain::SetupError),
+    /// Nothing could be exported there.
+    #[error("EXPORT_DIR: {path}: {source}")]
+    ExportDir {
+        /// Beside what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// `openai:` without a model to ask.
     #[error("OPENAI_FINETUNED_MODEL_ID: must name the model that MCP_SERVER_URL=openai: asks")]
     NoModel,
@@ -140,7 +148,7 @@ pub async fn build(config: &Config, only: Option<TaskId>) -> Result<App, StartEr
     let exports = match (&config.export_schedule, &only) {
         (Some(schedule), None) => Some(ScheduledExports {
             schedule: schedule.clone(),
-            dir: config.scheduled_dir(),
+            dir: export_dir(config)?,
             options: config.scheduled_options()?,
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
@@ -295,71 +303,13 @@ impl App {
     }
 }
 
-/// Whom the configuration has asked for the next step.
-pub fn brain(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Brain>, StartError> {
-    let ask = || -> Result<_, StartError> {
-        Ok(AskSettings {
-            key: config.bearer()?,
-            timeout: config.mcp_timeout,
-            retries: config.mcp_retries,
-            max_reply_bytes: config.max_reply_bytes,
-        })
-    };
-    Ok(match &config.mcp_server_url {
-        BrainUrl::Script => Arc::new(script_brain(config)),
-        BrainUrl::OpenAi if config.openai_finetuned_model_id.is_none() => return Err(StartError::NoModel),
-        BrainUrl::OpenAi => Arc::new(OpenAiBrain::new(openai(config)?, clock)?),
-        BrainUrl::Http(url) => Arc::new(HttpBrain::new(url.clone(), ask()?, clock)?),
-        BrainUrl::Grpc(url) => Arc::new(GrpcBrain::new(url.clone(), ask()?)?),
-        BrainUrl::WebSocket(url) => Arc::new(WsBrain::new(url.clone(), ask()?, clock)?),
-    })
-}
-
-/// A brain that needs nobody else to speak for it, and how it is called.
-pub struct Inside {
-    /// As `MCP_SERVER_URL` has it, without the colon.
-    pub name: &'static str,
-    /// The brain.
-    pub brain: Arc<dyn Brain>,
-}
-
-/// The brain that `codex-agent brain` serves: the one inside that `MCP_SERVER_URL` names, or the script brain.
-pub fn inside(config: &Config) -> Result<Inside, StartError> {
-    Ok(match &config.mcp_server_url {
-        BrainUrl::OpenAi => {
-            let mut settings = openai(config)?;
-            // Whoever asks it tries again, too: the one's tries would be multiplied by the other's.
-            settings.retries = settings.retries.min(1);
-            Inside { name: "openai", brain: Arc::new(OpenAiBrain::new(settings, Arc::new(SystemClock))?) }
-        }
-        _ => Inside { name: "script", brain: Arc::new(script_brain(config)) },
-    })
-}
-
-/// The brain that needs no model, in the service or as a process of its own.
-pub fn script_brain(config: &Config) -> ScriptBrain {
-    ScriptBrain::new(ScriptSettings { replay_dir: config.replays() })
-}
-
-/// What there is to say about asking a model.
-pub fn openai(config: &Config) -> Result<OpenAiSettings, ConfigError> {
-    Ok(OpenAiSettings {
-        base_url: config.openai_base_url.clone(),
-        key: config.bearer()?,
-        models: models(config),
-        critique_rounds: config.critique_rounds,
-        temperature: config.openai_temperature,
-        seed: config.openai_seed,
-        context_tokens: config.openai_context_tokens,
-        timeout: config.mcp_timeout,
-        retries: config.mcp_retries,
-        max_reply_bytes: config.max_reply_bytes,
-        tools: tools::schemas(),
-    })
-}
-
-fn models(config: &Config) -> Models {
-    Models { finetuned: config.openai_finetuned_model_id.clone(), critique: config.openai_critique_model_id.clone() }
+/// Where it is exported to by schedule. What could not be written there would be found out at night.
+fn export_dir(config: &Config) -> Result<PathBuf, StartError> {
+    let dir = config.scheduled_dir();
+    let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let made = std::fs::create_dir_all(above).and_then(|()| tempfile::tempfile_in(above).map(drop));
+    made.map_err(|source| StartError::ExportDir { path: above.to_owned(), source })?;
+    Ok(dir)
 }
 
 async fn toolbox(config: &Config) -> Result<Toolbox, StartError> {

@@ -168,7 +168,8 @@ fn tell(out: &mut Vec<u8>, totals: &Totals, price: Option<f64>, stats: bool) -> 
     }
     writeln!(out, "{} left out", of(totals.left_out(), "task"))?;
     for (reason, count) in &totals.rejected {
-        writeln!(out, "  {reason:<15} {count}")?;
+        let hint = if matches!(*reason, "script_brain" | "replay") { "  (--include-scripted takes them)" } else { "" };
+        writeln!(out, "  {reason:<15} {count}{hint}")?;
     }
     let secrets: u64 = totals.redacted.values().sum();
     if secrets > 0 {

@@ -132,6 +132,7 @@ pub fn main() -> ExitCode {
                         | StartError::CodeDir(_)
                         | StartError::Sandbox(crate::sandbox::StartError::View(_))
                         | StartError::OutputDir { .. }
+                        | StartError::ExportDir { .. }
                 )
             };
             let usage = error.is::<ConfigError>()
@@ -208,6 +209,7 @@ fn refuse(error: &clap::Error) -> Exit {
     if let (true, Some(flag)) = (is_value, text(ContextKind::InvalidArg)) {
         let value = text(ContextKind::InvalidValue).unwrap_or_default();
         let possible = match error.get(ContextKind::ValidValue) {
+            Some(ContextValue::Strings(words)) if words.is_empty() => "needs a value".to_owned(),
             Some(ContextValue::Strings(words)) => format!("must be one of {}", words.join(", ")),
             _ => "is not a possible value".to_owned(),
         };

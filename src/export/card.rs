@@ -53,7 +53,10 @@ fn write(card: &mut String, options: &Options, totals: &Totals) -> std::fmt::Res
 }
 
 fn front_matter(card: &mut String, options: &Options, totals: &Totals) -> std::fmt::Result {
-    writeln!(card, "---\nlicense: other\nconfigs:\n- config_name: default\n  data_files:")?;
+    writeln!(card, "---\nlicense: other")?;
+    if totals.whole.rows > 0 {
+        writeln!(card, "configs:\n- config_name: default\n  data_files:")?;
+    }
     for split in Split::ALL {
         // A part without a row may not be named: there is no file of it.
         if totals.splits.get(&split).is_some_and(|count| count.rows > 0) {

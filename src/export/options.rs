@@ -210,7 +210,10 @@ impl Options {
                 }
             }
         }
-        Self::from_words(&words).map_err(|error| BadOption { option: error.option.replace('-', "_"), ..error })
+        Self::from_words(&words).map_err(|BadOption { option, detail }| BadOption {
+            option: option.replace('-', "_"),
+            detail: detail.replace("allow-secrets", "allow_secrets"),
+        })
     }
 
     /// Refuses what does not go together.
@@ -294,7 +297,7 @@ fn bad(error: &clap::Error) -> BadOption {
             _ => "needs a value".to_owned(),
         },
         (ErrorKind::ArgumentConflict, None) => "is given more than once".to_owned(),
-        (ErrorKind::UnknownArgument, None) => "is not known here".to_owned(),
+        (ErrorKind::UnknownArgument, None) => "is not known here; flags are as in --format hf".to_owned(),
         (kind, None) => kind.to_string(),
     };
     BadOption { option, detail }

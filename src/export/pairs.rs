@@ -10,7 +10,7 @@
 //! A pair is one message against another behind the same conversation, so that nothing else can be what is preferred.
 
 use super::chat::{Call, Message};
-use super::trajectory::{Trajectory, Turn};
+use super::trajectory::{Trajectory, Turn, is_success};
 use crate::domain::{Json, Members};
 
 /// What was said, and the two ways on.
@@ -26,8 +26,10 @@ pub(super) struct Pair {
 pub(super) fn parting(better: &[Message], worse: &[Message]) -> Option<Pair> {
     let at = better.iter().zip(worse).position(|(one, other)| !one.says_the_same(other))?;
     let (one, other) = (&better[at], &worse[at]);
-    // Where tools have answered differently, whatever follows is an answer to something else.
-    let both = one.is_the_models() && other.is_the_models() && !same_step(one, other);
+    // Where tools have answered differently, whatever follows is an answer to something else. And a step that failed is no
+    // example of what to do, however well the attempt ended.
+    let failed = matches!(better.get(at + 1), Some(Message::Result { content, .. }) if !is_success(content));
+    let both = one.is_the_models() && other.is_the_models() && !same_step(one, other) && !failed;
     both.then(|| Pair { said: better[..at].to_vec(), better: one.clone(), worse: other.clone() })
 }
 
@@ -160,6 +162,9 @@ mod tests {
         assert_eq!(pair.said.len(), 3);
         assert_eq!((&pair.better, &pair.worse), (&good[3], &bad[3]));
         assert_eq!(parting(&good, &good), None);
+        // The better attempt went wrong there, and found its way later.
+        let (_, stumbled) = attempt(vec![look(), run("ls nowhere", false), edit("a", "y", true)]);
+        assert_eq!(parting(&stumbled, &bad), None);
         // One gave up where the other went on.
         let (_, short) = attempt(vec![look()]);
         assert_eq!(parting(&good, &short).unwrap().worse, Message::Answer("done".into()));

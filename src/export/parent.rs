@@ -59,7 +59,10 @@ impl Parent {
         names.sort_unstable();
         names.dedup();
         let names: Vec<_> = names.into_iter().map(|name| name.replace('_', "-")).collect();
-        refuse(format!("was made with another {}; ask for the same, or export to another place", names.join(", ")))
+        refuse(format!(
+            "was made with another {}; ask for the same, export to another place, or replace it with --overwrite",
+            names.join(", ")
+        ))
     }
 
     /// Refuses one whose files are not those of its manifest: what is in it decides what is added.

@@ -61,15 +61,18 @@ pub(super) enum Unreadable {
 impl Turn {
     /// Whether the tool did what it was to do; `None` where nobody was told.
     pub(super) fn succeeded(&self) -> Option<bool> {
-        #[derive(Deserialize)]
-        struct Status<'a> {
-            #[serde(borrow)]
-            status: &'a RawValue,
-        }
-        let result = self.result.as_ref()?;
-        let status = serde_json::from_str::<Status<'_>>(result.as_str());
-        Some(status.is_ok_and(|status| status.status.get() == r#""success""#))
+        Some(is_success(self.result.as_ref()?.as_str()))
     }
+}
+
+/// Whether a tool's result says that it did what it was to do.
+pub(super) fn is_success(result: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Status<'a> {
+        #[serde(borrow)]
+        status: &'a RawValue,
+    }
+    serde_json::from_str::<Status<'_>>(result).is_ok_and(|status| status.status.get() == r#""success""#)
 }
 
 impl Trajectory {

@@ -51,6 +51,9 @@ pub struct Directory {
 impl Directory {
     /// To become `target`. Another one who writes there is refused.
     pub fn create(target: &Path, mode: Mode) -> Result<Self, ExportError> {
+        // A link leads to the place that is meant.
+        let resolved = target.file_name().and_then(|_| target.canonicalize().ok());
+        let target = resolved.as_deref().unwrap_or(target);
         place::is_free(target, mode)?;
         let work = Work::begin(target)?;
         Ok(Self {

@@ -56,7 +56,7 @@ impl Work {
     /// Begins anew; what one who was killed has left is removed.
     pub(super) fn begin(target: &Path) -> Result<Self, ExportError> {
         let failed = |path: &Path, source| ExportError::File { path: path.to_owned(), source };
-        let nameless = || io::Error::new(io::ErrorKind::InvalidInput, "has no name");
+        let nameless = || io::Error::new(io::ErrorKind::InvalidInput, "name the directory: it is replaced as a whole");
         let name = target.file_name().ok_or_else(nameless).map_err(|source| failed(target, source))?;
         let beside = |ending: &str| {
             let mut hidden = std::ffi::OsString::from(".");

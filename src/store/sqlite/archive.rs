@@ -1,5 +1,6 @@
 //! Ended tasks and their records, read by connections that cannot write.
 
+use std::io;
 use std::path::Path;
 
 use async_trait::async_trait;
@@ -24,8 +25,12 @@ impl SqliteArchive {
 
     pub(in crate::store) async fn open(file: &Path) -> Result<Self, StoreError> {
         let opening = |error: rusqlite::Error| StoreError::Open(error.into());
-        if !file.is_file() {
-            return Err(StoreError::Open("there is no such file: no task was posted there yet".into()));
+        match file.metadata() {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::Open("no service has made it yet; is it this one's OUTPUT_DIR?".into()));
+            }
+            Err(error) => return Err(StoreError::Open(error.into())),
         }
         let readers = Readers::open(file).map_err(opening)?;
         let known = |db: &Connection| Ok(db.prepare(&format!("{SELECT_TASK} LIMIT 0")).map(drop)?);
