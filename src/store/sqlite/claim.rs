@@ -136,6 +136,7 @@ mod tests {
             include_str!("../../../migrations/sqlite/0004_steps.sql"),
             include_str!("../../../migrations/sqlite/0005_cached_tokens.sql"),
             include_str!("../../../migrations/sqlite/0006_workers.sql"),
+            include_str!("../../../migrations/sqlite/0007_verdicts.sql"),
         ] {
             migrate(&mut db, sql);
         }
@@ -160,6 +161,7 @@ mod tests {
             include_str!("../../../migrations/sqlite/0001_tasks.sql"),
             include_str!("../../../migrations/sqlite/0005_cached_tokens.sql"),
             include_str!("../../../migrations/sqlite/0006_workers.sql"),
+            include_str!("../../../migrations/sqlite/0007_verdicts.sql"),
         ] {
             db.execute_batch(migration).unwrap();
         }
