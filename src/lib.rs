@@ -15,6 +15,8 @@
 //!       (how to ask)   (what to do)   (what to keep)
 //!                         │
 //!                      sandbox
+//!
+//!       export: records ─► training data, of what has ended; asked for by cli, http and scheduler
 //!        ───────── metrics: what is counted and timed, everyone may use it ──────
 //!        ───────── domain: types and rules, no I/O, everyone may use it ─────────
 //! ```

@@ -4,7 +4,8 @@
 //!  http ── submit, task, list, label, request_cancel, delete ─┐
 //!  scheduler ── recover, claim, beat, … ──────────────────────┤► trait Store ─► sqlite (one service), postgres (many workers)
 //!  run ── record, hold, hand_back ────────────────────────────┤      │
-//!  recorder ── lines, hold_files, mark_filed ─────────────────┘      └─ changes: who waits for what
+//!  recorder ── lines, hold_files, mark_filed ─────────────────┘      ├─ changes: who waits for what
+//!  export ── ended, records ──────────────────────────────────────────┴─ archive: what has ended, page by page
 //! ```
 //!
 //! Every method is a whole business step: when it returns, its effect is on disk, and when it fails, nothing of

@@ -2,11 +2,13 @@
 
 use serde_json::Value;
 
+use codex_agent::domain::{StopReason, Timestamp};
+
 use crate::check::export;
 use crate::common::Home;
 use crate::directory::Exported;
 use crate::stories::{self, REPAIRED, TRIED_TWICE};
-use crate::world::{FIRST, tell};
+use crate::world::{End, FIRST, Story, tell};
 
 async fn pairs(format: &str) -> Vec<Value> {
     let home = Home::new();
@@ -66,4 +68,48 @@ async fn and_in_hugging_faces() {
     let mut all: Vec<_> = rows.iter().map(|row| told(&row["prompt"], [&row["chosen"], &row["rejected"]])).collect();
     all.sort();
     assert_eq!(all, expected());
+}
+
+/// An attempt whose first edit fails and whose second one, of the same file, does not.
+fn stumbled(id: &str, wrong: &str) -> Story {
+    let edit = |text: &str| format!(r#"{{"file_path":"a","new_content":"{text}"}}"#);
+    Story::new(id, "Mend it.").turn("edit_file", &edit(wrong), r#"{"status":"failure","message":"no"}"#).turn(
+        "edit_file",
+        &edit("right"),
+        r#"{"status":"success","message":"file edited"}"#,
+    )
+}
+
+#[tokio::test]
+async fn an_increment_knows_the_rows_that_are_there_and_how_many_a_group_has() {
+    let home = Home::new();
+    tell(&home, &[stumbled("first", "crooked")], FIRST).await;
+    let flags = ["--format", "dpo-hf", "--dedupe", "--max-per-group", "2", "--incremental"];
+    assert_eq!(Exported::read(&export(&home, "data", &flags).await).rows("").len(), 1);
+
+    let later = Timestamp::from_millis(FIRST.millis() + 60_000);
+    tell(&home, &[stumbled("same", "crooked"), stumbled("other", "bent"), stumbled("third", "broken")], later).await;
+    let exported = Exported::read(&export(&home, "data", &flags).await);
+    let reason = |id: &str| exported.rejected.iter().find(|task| task.task_id == id).map(|task| task.reason.as_str());
+    assert_eq!((reason("same"), reason("other"), reason("third")), (Some("duplicate"), None, Some("max_per_group")));
+    assert_eq!(exported.rows("").len(), 2);
+}
+
+#[tokio::test]
+async fn a_step_that_failed_is_preferred_to_nothing_nor_is_what_no_model_is_to_blame_for_worse() {
+    let home = Home::new();
+    let read = |id: &str, path: &str, ok: bool| {
+        let status = if ok { "success" } else { "failure" };
+        let arguments = format!(r#"{{"file_path":"{path}"}}"#);
+        Story::new(id, "Look it up.").turn("read_file", &arguments, &format!(r#"{{"status":"{status}"}}"#))
+    };
+    let (stumbled, good) = (read("stumbled", "nowhere", false), read("good", "here", true));
+    let unlucky = read("unlucky", "elsewhere", true).ends(End::Unreachable);
+    let bad = read("bad", "there", true).ends(End::Stopped(StopReason::MaxIterations));
+    tell(&home, &[stumbled, good, unlucky, bad], FIRST).await;
+    let exported = Exported::read(&export(&home, "data", &["--format", "dpo-hf"]).await);
+    let rows: Vec<Value> = exported.rows("").into_iter().map(|row| serde_json::from_str(row).unwrap()).collect();
+    let path = |row: &Value, side: &str| row[side][0]["tool_calls"][0]["function"]["arguments"]["file_path"].clone();
+    let pairs: Vec<_> = rows.iter().map(|row| (path(row, "chosen"), path(row, "rejected"))).collect();
+    assert_eq!(pairs, [("here".into(), "there".into())]);
 }

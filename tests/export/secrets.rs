@@ -4,9 +4,9 @@ use std::path::Path;
 
 use crate::check::{export, python, try_export};
 use crate::common::Home;
-use crate::directory::paths;
+use crate::directory::{Exported, paths};
 use crate::planted::{OWN, Secret, base64, secrets, story};
-use crate::world::{FIRST, tell};
+use crate::world::{FIRST, Story, tell};
 
 /// All that a format may write of a task is in one of them.
 const FORMATS: &[&str] = &["openai", "hf", "atif", "records"];
@@ -85,5 +85,19 @@ async fn another_scanner_finds_nothing_that_it_would_not_find_without_them() {
         let open = export(&leaking, &format!("{format}-open"), &[&arguments, let_out].concat()).await;
         let counts = python(script, &["detect_secrets"], &[&open, &baseline]).await.unwrap();
         assert!(counts["kinds"].as_u64() >= Some(8), "it sees nothing: {counts}");
+    }
+}
+
+#[tokio::test]
+async fn each_secret_is_counted_once_in_every_format() {
+    let home = Home::new();
+    let token = format!("ghp_{}", "a1B2".repeat(9));
+    let story = Story::new("t", &format!("Log in with {token}."));
+    let story =
+        story.turn("read_file", r#"{"file_path":"a"}"#, &format!(r#"{{"status":"success","content":"{token}"}}"#));
+    tell(&home, &[story], FIRST).await;
+    for format in ["openai", "hf", "atif", "records"] {
+        let exported = Exported::read(&export(&home, format, &["--format", format]).await);
+        assert_eq!(exported.manifest["redaction"]["found"], serde_json::json!({ "github": 2 }), "{format}");
     }
 }
