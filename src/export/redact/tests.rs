@@ -184,6 +184,10 @@ fn the_worst_texts_take_no_more_than_their_length() {
         "password: ",
         "{\"",
         "AKIA",
+        "machine h login x password ",
+        "login x ",
+        "password ",
+        "machine h login x password \\\"",
     ] {
         let mut text = piece.repeat(60_000 / piece.len());
         redactor.text(&text, &mut Found::default());
@@ -202,6 +206,9 @@ fn pieces() -> impl Strategy<Value = String> {
         "--secret",
         "Authorization",
         "<pwd>",
+        "machine h ",
+        "login x ",
+        "password ",
         "key",
         "://u:",
         "PRIVATE KEY",

@@ -1,10 +1,12 @@
-//! Values whose name says that they are secret: `password = …`, `"api_key": "…"`, `--token …`, `<password>…</password>`.
+//! Values whose name says that they are secret: `password = …`, `"api_key": "…"`, `--token …`, `<password>…</password>`,
+//! `machine … password …`.
 //!
 //! Only the value goes; its name, its quotes and what stands around them stay, so that what was a configuration file, a
 //! command or a piece of code still is one.
 
 mod judge;
 mod name;
+mod netrc;
 mod value;
 
 use super::rules::Kind;
@@ -50,7 +52,7 @@ impl Names {
             return None; // a message of the shell's, should the variable not be set
         }
         let place = value::after(bytes, first, last, &mut self.run).or_else(|| value::before(bytes, first));
-        let (from, to, form) = place?;
+        let (from, to, form) = place.or_else(|| netrc::password(bytes, first, last))?;
         let (from, to) = chosen(name, trust, &bytes[from..to], form, from)?;
         self.value = to;
         Some(Span { start: from, end: to, kind: Kind::Named })
