@@ -1,7 +1,5 @@
 //! What the rules find together, and what holds for any text.
 
-use std::fmt::Write as _;
-
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -149,6 +147,94 @@ fn what_is_no_secret_stays_byte_for_byte() {
     assert_eq!(Redactor::new([]).json(text, &mut Found::default()), expected);
 }
 
+/// `text` with what stands between two `§` made a marker of a named value, and with the `§` gone.
+fn marked(text: &str) -> (String, String) {
+    let expected: Vec<_> =
+        text.split('§').enumerate().map(|(at, part)| if at % 2 == 1 { "[REDACTED:named]" } else { part }).collect();
+    (text.replace('§', ""), expected.concat())
+}
+
+#[test]
+fn an_element_of_an_array_or_a_member_says_what_stands_in_the_next() {
+    for text in [
+        r#"["app","--password","§hunter2hunter2§"]"#,
+        r#"{"command":["app", "--password" , "§hunter2§","--user","x"]}"#,
+        r#"["app","--db-password=","§two words§"]"#,
+        r#"["keytool","-storepass","§pa(ss§"]"#,
+        r#"["app","DB_PASSWORD=","§hunter2§"]"#,
+        r#"["app","--token","§swordfish§"]"#,
+        r#"["--token","--password","§swordfish§"]"#,
+        r#"["docker","run","-e","DB_PASSWORD=§hunter2§","-e","DB_USER=y"]"#,
+        r#"{"Env":["PATH=/bin","DB_PASSWORD=§hunter2§"]}"#,
+        r#"{"env":[{"name":"DB_PASSWORD","value":"§x1§"},{"name":"DB_USER","value":"app"}]}"#,
+        r#"[{"value":"§x1§","name":"DB_PASSWORD"},{"value":"app","name":"DB_USER"}]"#,
+        r#"[{"name":"DB_PASSWORD","from":{"name":"x","value":"y"},"value":"§x1§"}]"#,
+        r#"[{"Key":"api_key","on":[1,true],"Value":"§x1§"}]"#,
+        r#"{"a":"[\"app\",\"--password\",\"§hunter2§\"]"}"#,
+        r#"{"a":"{\"command\":[\"--password\",\"§hun\\\"ter2§\"]}"}"#,
+    ] {
+        let (plain, expected) = marked(text);
+        let redactor = Redactor::new([]);
+        assert_eq!(redactor.json(&plain, &mut Found::default()), expected, "{plain}");
+        assert_eq!(redactor.json(&expected, &mut Found::default()), expected);
+    }
+}
+
+#[test]
+fn elements_that_say_nothing_leave_the_next_alone() {
+    for text in [
+        r#"["password","token","secret"]"#,
+        r#"["password:","swordfish1"]"#,
+        r#"["--password","--verbose"]"#,
+        r#"["--password",["swordfish1"],"swordfish1"]"#,
+        r#"["--password",null,"swordfish1"]"#,
+        r#"["--password"]"#,
+        r#"[["--password"],"swordfish1"]"#,
+        r#"["--password-file","/run/x1","--password-stdin","x1","--max-tokens","1000000"]"#,
+        r#"["--password","$PASSWORD","--password","${PASSWORD}","--password","<password>"]"#,
+        r#"["--token","a word or two"]"#,
+        r#"["--password","","swordfish1"]"#,
+        r#"[{"name":"DB_PASSWORD"},{"value":"hunter2"}]"#,
+        r#"{"name":"password","type":"string","values":"hunter2"}"#,
+        r#"{"name":"DB_PASSWORD_FILE","value":"/run/x1"}"#,
+        r#"{"name":["DB_PASSWORD"],"value":"hunter2"}"#,
+        r#"{"name":"DB_PASSWORD","value":["hunter2"]}"#,
+    ] {
+        assert_eq!(Redactor::new([]).json(text, &mut Found::default()), text);
+    }
+}
+
+#[test]
+fn numbers_that_are_secrets_become_strings() {
+    let redactor = Redactor::new(["31415926".to_owned()]);
+    for (text, expected) in [
+        (r#"{"n": 31415926 }"#, r#"{"n": "[REDACTED:own]" }"#),
+        (r#"[1,31415926,314159260,-31415926]"#, r#"[1,"[REDACTED:own]",314159260,-31415926]"#),
+        ("31415926", r#""[REDACTED:own]""#),
+        (r#"{"password": 12345678}"#, r#"{"password": "[REDACTED:named]"}"#),
+        (r#"{"password":31415926,"a":1}"#, r#"{"password":"[REDACTED:own]","a":1}"#),
+        (r#"["--password",1234,1234]"#, r#"["--password","[REDACTED:named]",1234]"#),
+        (r#"{"name":"DB_PASSWORD","value":1234}"#, r#"{"name":"DB_PASSWORD","value":"[REDACTED:named]"}"#),
+        (r#"{"value":1234,"name":"DB_PASSWORD"}"#, r#"{"value":"[REDACTED:named]","name":"DB_PASSWORD"}"#),
+        (r#"{"a":"[31415926]"}"#, r#"{"a":"[\"[REDACTED:own]\"]"}"#),
+        (r#"{"a":"{\"b\":\"[31415926, 1]\"}"}"#, r#"{"a":"{\"b\":\"[\\\"[REDACTED:own]\\\", 1]\"}"}"#),
+        (r#"{"password":"[31415926, 1]"}"#, r#"{"password":"[REDACTED:own]"}"#),
+    ] {
+        let once = redactor.json(text, &mut Found::default()).into_owned();
+        assert_eq!(once, expected);
+        assert_eq!(redactor.json(&once, &mut Found::default()), once);
+    }
+    for text in [
+        r#"{"max_tokens": 100, "token_count": 5, "password": 0, "token": 12345678, "passwords": 12345678}"#,
+        r#"{"password_changed_at": 1700000000, "password": true, "account_key": 1042, "secret": [1234]}"#,
+        r#"{"password": {"a": 12345678}, "b": 12345678, "name": "n_users", "value": 12345678}"#,
+        r#"["--max-tokens",100000,"--password",8,12345678]"#,
+        r#"{"name": 12345678, "value": 12345678}"#,
+    ] {
+        assert_eq!(redactor.json(text, &mut Found::default()), text);
+    }
+}
+
 #[test]
 fn this_process_s_own_secrets_go_from_any_place() {
     let redactor = Redactor::new(["correct horse \"battery\"".to_owned()]);
@@ -194,6 +280,15 @@ fn the_worst_texts_take_no_more_than_their_length() {
         text.insert_str(0, "password=\"");
         redactor.text(&text, &mut Found::default());
     }
+    for piece in [
+        "[\"--password\",",
+        "{\"name\":\"password\",\"value\":",
+        "{\"value\":1234,\"name\":",
+        "[\"--password\",\"x\"],",
+        "\"name\":\"password\",\"value\":\"x\",",
+    ] {
+        redactor.json(&piece.repeat(60_000 / piece.len()), &mut Found::default());
+    }
 }
 
 /// Texts out of what secrets are made of, so that the rules meet each other.
@@ -231,30 +326,40 @@ fn pieces() -> impl Strategy<Value = String> {
 }
 
 fn values() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![Just(Value::Null), any::<i64>().prop_map(Value::from), pieces().prop_map(Value::from)];
-    leaf.prop_recursive(4, 24, 4, |inner| {
+    let option = prop::sample::select(vec!["--password", "DB_PASSWORD=", "--token", "DB_PASSWORD", "swordfish"]);
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<i64>().prop_map(Value::from),
+        any::<i32>().prop_map(|n| Value::from(f64::from(n) / 4.0)),
+        Just(Value::from(31_415_926)),
+        option.prop_map(Value::from),
+        pieces().prop_map(Value::from),
+    ];
+    let name = prop::sample::select(vec!["password", "name", "value", "Key"]).prop_map(str::to_owned);
+    leaf.prop_recursive(4, 24, 4, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::btree_map(prop_oneof![Just("password".to_owned()), pieces()], inner.clone(), 0..4)
+            prop::collection::btree_map(prop_oneof![name.clone(), pieces()], inner.clone(), 0..4)
                 .prop_map(|map| map.into_iter().collect::<Value>()),
             inner.prop_map(|value| Value::from(value.to_string())),
         ]
     })
 }
 
-/// The value with every string of it reduced to what redaction keeps apart: its kind and its shape.
-fn shape(value: &Value, out: &mut String) {
-    match value {
-        Value::Array(all) => {
-            let _ = write!(out, "[{}", all.len());
-            for value in all {
-                shape(value, out);
-            }
+/// Whether `after` is what redaction may make of `before`: strings stay strings, a number is as it was or gone as a whole.
+fn is_alike(before: &Value, after: &Value) -> bool {
+    match (before, after) {
+        (Value::Array(before), Value::Array(after)) => {
+            before.len() == after.len() && before.iter().zip(after).all(|(before, after)| is_alike(before, after))
         }
-        // Two names may become one.
-        Value::Object(_) => out.push('{'),
-        Value::String(_) => out.push('s'),
-        other => out.push_str(&other.to_string()),
+        (Value::Object(before), Value::Object(after)) => {
+            // Two names may become one.
+            !before.keys().eq(after.keys())
+                || before.values().zip(after.values()).all(|(before, after)| is_alike(before, after))
+        }
+        (Value::String(_), Value::String(_)) => true,
+        (Value::Number(_), Value::String(marker)) => marker == "[REDACTED:named]" || marker == "[REDACTED:own]",
+        _ => before == after,
     }
 }
 
@@ -274,13 +379,10 @@ proptest! {
     fn json_stays_json_of_the_same_shape(value in values()) {
         let text = value.to_string();
         let mut found = Found::default();
-        let redactor = Redactor::new([]);
+        let redactor = Redactor::new(["31415926".to_owned()]);
         let once = redactor.json(&text, &mut found).into_owned();
         let parsed: Value = serde_json::from_str(&once).unwrap();
-        let (mut before, mut after) = (String::new(), String::new());
-        shape(&value, &mut before);
-        shape(&parsed, &mut after);
-        prop_assert_eq!(before, after);
+        prop_assert!(is_alike(&value, &parsed), "{}", once);
         prop_assert_eq!(found.is_empty(), once == text);
         let mut again = Found::default();
         prop_assert_eq!(redactor.json(&once, &mut again), once.as_str());
