@@ -55,6 +55,7 @@ pub(super) fn spans(redactor: &Redactor, json: &str, level: usize) -> Vec<Span> 
                     out.push(value.whole());
                 }
                 here.variable(json, value, None, &mut out);
+                here.name = None;
                 at += length - 1;
             }
             b't' | b'f' | b'n' => here.name = None,
@@ -73,7 +74,7 @@ struct Open<'j> {
     is_name: bool,
     /// The name of the member whose value comes next; in an array, an element such as `--password`.
     name: Option<Cow<'j, str>>,
-    /// Lists of variables have the name in a member of its own: {"name": "DB_PASSWORD", "value": …}.
+    /// Lists of variables have the name in a member of its own: `{"name": "DB_PASSWORD", "value": …}`.
     variable: Option<Cow<'j, str>>,
     /// The value of a variable that stands before its name.
     value: Option<Value>,
@@ -99,13 +100,13 @@ impl Value {
 
 impl<'j> Open<'j> {
     /// What has to go from a string, by the name before it.
-    fn string(&mut self, text: &Cow<'j, str>) -> Option<Span> {
+    fn string(&mut self, text: &str) -> Option<Span> {
         if self.object {
             return named::member(self.name.as_deref()?, text);
         }
         let name = self.name.take();
         let found = name.and_then(|name| named::argument(&name, text));
-        self.name = (found.is_none() && named::expects(text)).then(|| text.clone());
+        self.name = (found.is_none() && named::expects(text)).then(|| text.to_owned().into());
         found
     }
 
@@ -113,7 +114,7 @@ impl<'j> Open<'j> {
     /// the member.
     fn variable(&mut self, json: &str, value: Value, text: Option<&Cow<'j, str>>, out: &mut Vec<Span>) {
         if !self.object {
-            return self.name = self.name.take().filter(|_| !value.number);
+            return;
         }
         let Some(name) = self.name.take() else { return };
         if is_any(&name, &["name", "key"]) {

@@ -48,13 +48,14 @@ fn entry(bytes: &[u8], at: usize) -> Option<Entry> {
     let (mut at, mut login) = (at, false);
     loop {
         let (start, end) = word_before(bytes, at, stop)?;
-        if let Some(quote) = begins(bytes, start, end, b"default") {
-            return Some(Entry { quote, login, address: false });
+        if begins(&bytes[start..end], b"default") {
+            return Some(Entry { quote: quote(bytes, end - b"default".len()), login, address: false });
         }
         let value = &bytes[start..end];
         let (start, end) = word_before(bytes, start, stop)?;
-        if let Some(quote) = begins(bytes, start, end, b"machine") {
-            return Some(Entry { quote, login, address: value[..value.len() - 1].contains(&b'.') });
+        if begins(&bytes[start..end], b"machine") {
+            let address = value[..value.len() - 1].contains(&b'.');
+            return Some(Entry { quote: quote(bytes, end - b"machine".len()), login, address });
         }
         match &bytes[start..end] {
             b"login" | b"user" => login = true,
@@ -65,14 +66,15 @@ fn entry(bytes: &[u8], at: usize) -> Option<Entry> {
     }
 }
 
-/// Whether the word from `start` to `end` is `keyword`, and the quote before it.
-fn begins(bytes: &[u8], start: usize, end: usize, keyword: &[u8]) -> Option<Option<u8>> {
-    let before = bytes[start..end].strip_suffix(keyword)?;
-    match before.last() {
-        Some(quote @ (b'"' | b'\'' | b'`')) => Some(Some(*quote)),
-        Some(byte) if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/') => None,
-        _ => Some(None),
-    }
+/// Whether `word` is `first`, the first one of an entry, which quotes and brackets may stand before.
+fn begins(word: &[u8], first: &[u8]) -> bool {
+    let part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/');
+    word.strip_suffix(first).is_some_and(|before| !before.last().is_some_and(part))
+}
+
+/// The quote before `at`.
+fn quote(bytes: &[u8], at: usize) -> Option<u8> {
+    bytes[..at].last().copied().filter(|byte| matches!(byte, b'"' | b'\'' | b'`'))
 }
 
 /// The word that ends before the separators before `at`, none of it before `stop`.
