@@ -19,7 +19,7 @@ pub(super) fn bearer(bytes: &[u8], at: usize, runs: &mut Runs<'_>) -> Option<Spa
     let start = past_spaces(bytes, at);
     let end = runs.end(Class::Bearer, start);
     let seen = &bytes[start..end.min(start + 256)];
-    (seen.len() >= BEARER && seen.iter().any(u8::is_ascii_digit)).then_some(Span { start, end, kind: Kind::Header })
+    (seen.len() >= BEARER && seen.iter().any(u8::is_ascii_digit)).then_some(Span::new(start, end, Kind::Header))
 }
 
 /// `user:password` in base64 behind `Basic `, which ends before `at`.
@@ -34,7 +34,7 @@ pub(super) fn basic(bytes: &[u8], at: usize, runs: &mut Runs<'_>) -> Option<Span
         .with_decode_allow_trailing_bits(true);
     let plain = GeneralPurpose::new(&STANDARD, config).decode(&bytes[start..end]).ok()?;
     let printable = plain.iter().all(|byte| !byte.is_ascii_control());
-    (printable && plain.contains(&b':')).then_some(Span { start, end, kind: Kind::Header })
+    (printable && plain.contains(&b':')).then_some(Span::new(start, end, Kind::Header))
 }
 
 fn past_spaces(bytes: &[u8], at: usize) -> usize {

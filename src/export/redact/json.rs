@@ -1,11 +1,13 @@
-//! The strings of a JSON text, and where their characters stand in it.
+//! What has to go from a JSON text: from each of its strings, and what a name beside a string or a number says of it.
 
 use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
 use super::Redactor;
+use super::escapes::{decoded, end, place};
 use super::named;
+use super::rules::Kind;
 use super::span::{Span, merged};
 
 /// So deep JSON is followed in strings of JSON: each level doubles the backslashes, and nobody writes more than three.
@@ -14,55 +16,125 @@ const LEVELS: usize = 6;
 /// What has to go from `json`, which is valid: sorted, apart from each other.
 pub(super) fn spans(redactor: &Redactor, json: &str, level: usize) -> Vec<Span> {
     let bytes = json.as_bytes();
-    let (mut out, mut at, mut name) = (Vec::new(), 0, None);
-    // Lists of variables have the name in a member of its own: {"name": "DB_PASSWORD", "value": …}.
-    let mut variable: Option<Cow<'_, str>> = None;
-    // Whether each array or object that is open is an object.
-    let mut open = Vec::new();
-    let mut is_name = false;
+    let (mut out, mut at) = (Vec::new(), 0);
+    // What is open, each within the one before; the first stands around the whole text.
+    let mut open = vec![Open::default()];
     while at < bytes.len() {
+        let Some(here) = open.last_mut() else { break };
         match bytes[at] {
             b'{' | b'[' => {
-                variable = None;
-                open.push(bytes[at] == b'{');
-                is_name = bytes[at] == b'{';
-                name = None;
+                here.name = None;
+                let object = bytes[at] == b'{';
+                open.push(Open { object, is_name: object, ..Open::default() });
             }
-            b'}' | b']' => {
-                open.pop();
-                name = None;
-            }
-            b',' => {
-                is_name = open.last() == Some(&true);
-                name = None;
-            }
-            b':' => is_name = false,
+            b'}' | b']' => drop(open.pop()),
+            b',' => here.is_name = here.object,
+            b':' => here.is_name = false,
             b'"' => {
                 let end = end(bytes, at + 1);
                 let raw = &json[at + 1..end];
                 let text = decoded(raw);
                 let mut found = string(redactor, &text, level);
-                if is_name {
-                    name = Some(text.clone());
-                } else if let Some(name) = name.take() {
-                    let secret = named::member(&name, &text);
-                    let listed = || named::member(variable.as_deref().filter(|_| name == "value")?, &text);
-                    if let Some(span) = secret.or_else(listed) {
-                        found.push(span);
-                        found = merged(found);
-                    }
-                    if matches!(&*name, "name" | "key") {
-                        variable = Some(text.clone());
-                    }
+                if here.is_name {
+                    here.name = Some(text.clone());
+                } else {
+                    found.extend(here.string(&text));
+                    found = merged(found);
+                    here.variable(json, Value { start: at + 1, end, number: false }, Some(&text), &mut out);
                 }
                 place(raw, &text, at + 1, found, &mut out);
                 at = end;
             }
+            b'-' | b'0'..=b'9' => {
+                let length = bytes[at..].iter().take_while(|byte| in_number(**byte)).count();
+                let value = Value { start: at, end: at + length, number: true };
+                let token = &json[at..at + length];
+                if redactor.own.is(token) {
+                    out.push(Span::number(at, at + length, Kind::Own));
+                } else if here.name.as_deref().is_some_and(|name| named::number(name, token)) {
+                    out.push(value.whole());
+                }
+                here.variable(json, value, None, &mut out);
+                here.name = None;
+                at += length - 1;
+            }
+            b't' | b'f' | b'n' => here.name = None,
             _ => {}
         }
         at += 1;
     }
-    out
+    merged(out)
+}
+
+/// An array or an object that is being read.
+#[derive(Default)]
+struct Open<'j> {
+    object: bool,
+    /// Whether the next string is the name of a member.
+    is_name: bool,
+    /// The name of the member whose value comes next; in an array, an element such as `--password`.
+    name: Option<Cow<'j, str>>,
+    /// Lists of variables have the name in a member of its own: `{"name": "DB_PASSWORD", "value": …}`.
+    variable: Option<Cow<'j, str>>,
+    /// The value of a variable that stands before its name.
+    value: Option<Value>,
+}
+
+/// Where a string, without its quotes, or a number stands.
+#[derive(Clone, Copy)]
+struct Value {
+    start: usize,
+    end: usize,
+    number: bool,
+}
+
+impl Value {
+    fn whole(self) -> Span {
+        if self.number {
+            Span::number(self.start, self.end, Kind::Named)
+        } else {
+            Span::new(self.start, self.end, Kind::Named)
+        }
+    }
+}
+
+impl<'j> Open<'j> {
+    /// What has to go from a string, by the name before it.
+    fn string(&mut self, text: &str) -> Option<Span> {
+        if self.object {
+            return named::member(self.name.as_deref()?, text);
+        }
+        let name = self.name.take();
+        let found = name.and_then(|name| named::argument(&name, text));
+        self.name = (found.is_none() && named::expects(text)).then(|| text.to_owned().into());
+        found
+    }
+
+    /// Takes in a member that is the name or the value of a variable, and adds what has to go once both are known. This ends
+    /// the member.
+    fn variable(&mut self, json: &str, value: Value, text: Option<&Cow<'j, str>>, out: &mut Vec<Span>) {
+        if !self.object {
+            return;
+        }
+        let Some(name) = self.name.take() else { return };
+        if is_any(&name, &["name", "key"]) {
+            self.variable = text.cloned();
+        } else if is_any(&name, &["value"]) {
+            self.value = Some(value);
+        } else {
+            return;
+        }
+        let (Some(name), Some(value)) = (self.variable.as_deref(), self.value) else { return };
+        let raw = &json[value.start..value.end];
+        if value.number {
+            out.extend(named::number(name, raw).then(|| value.whole()));
+        } else {
+            let text = decoded(raw);
+            place(raw, &text, value.start, named::member(name, &text).into_iter().collect(), out);
+        }
+        // Each value is looked at once, however often a name for it stands in the object.
+        self.value = None;
+    }
 }
 
 /// What has to go from a decoded string, which may itself be JSON.
@@ -75,81 +147,10 @@ fn string(redactor: &Redactor, text: &str, level: usize) -> Vec<Span> {
     }
 }
 
-/// Where the string whose content starts at `at` ends: at its quote.
-fn end(bytes: &[u8], mut at: usize) -> usize {
-    while at < bytes.len() && bytes[at] != b'"' {
-        at += if bytes[at] == b'\\' { 2 } else { 1 };
-    }
-    at.min(bytes.len())
+fn is_any(name: &str, words: &[&str]) -> bool {
+    words.iter().any(|word| name.eq_ignore_ascii_case(word))
 }
 
-/// The string that `raw`, the content between its quotes, spells. Half of a pair of surrogates becomes the sign for what
-/// cannot be shown: it is no part of any secret.
-fn decoded(raw: &str) -> Cow<'_, str> {
-    if !raw.contains('\\') {
-        return Cow::Borrowed(raw);
-    }
-    let (mut out, mut rest) = (String::with_capacity(raw.len()), raw);
-    while let Some(at) = rest.find('\\') {
-        out.push_str(&rest[..at]);
-        let (letter, length) = escape(&rest[at..]);
-        out.push(letter);
-        rest = &rest[at + length..];
-    }
-    out.push_str(rest);
-    Cow::Owned(out)
-}
-
-/// The character that the escape at the beginning of `text` spells, and how many bytes it takes.
-fn escape(text: &str) -> (char, usize) {
-    let unit = |at: usize| text.get(at..at + 4).and_then(|digits| u32::from_str_radix(digits, 16).ok());
-    let letter = match text.as_bytes().get(1) {
-        Some(b'b') => '\u{8}',
-        Some(b'f') => '\u{c}',
-        Some(b'n') => '\n',
-        Some(b'r') => '\r',
-        Some(b't') => '\t',
-        Some(b'u') => {
-            let first = unit(2).unwrap_or(0xfffd);
-            let second = if text.get(6..8) == Some("\\u") { unit(8) } else { None };
-            return match (first, second) {
-                (0xd800..0xdc00, Some(low @ 0xdc00..0xe000)) => {
-                    let code = 0x10000 + ((first - 0xd800) << 10) + (low - 0xdc00);
-                    (char::from_u32(code).unwrap_or('\u{fffd}'), 12)
-                }
-                _ => (char::from_u32(first).unwrap_or('\u{fffd}'), 6),
-            };
-        }
-        Some(other) => *other as char,
-        None => return ('\\', 1),
-    };
-    (letter, 2)
-}
-
-/// Adds `found`, which are places in the decoded `text`, as places in the JSON text that `raw` stands in at `base`.
-fn place(raw: &str, text: &str, base: usize, found: Vec<Span>, out: &mut Vec<Span>) {
-    if raw.len() == text.len() {
-        out.extend(found.into_iter().map(|span| Span { start: base + span.start, end: base + span.end, ..span }));
-        return;
-    }
-    let (mut decoded, mut at) = (0, 0);
-    let mut reach = |to: usize| {
-        while decoded < to {
-            let rest = &raw[at..];
-            if rest.starts_with('\\') {
-                let (letter, length) = escape(rest);
-                decoded += letter.len_utf8();
-                at += length;
-            } else {
-                let plain = rest.find('\\').unwrap_or(rest.len()).min(to - decoded);
-                decoded += plain;
-                at += plain;
-            }
-        }
-        base + at
-    };
-    for span in found {
-        let start = reach(span.start);
-        out.push(Span { start, end: reach(span.end), ..span });
-    }
+fn in_number(byte: u8) -> bool {
+    byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E')
 }

@@ -14,9 +14,10 @@
 //! The time is linear in the text: a reader looks a bounded way back, and what it reads forward it does not read again.
 //!
 //! Deliberately absent: a judgement of bare strings by their entropy. Hashes, ids and base64 of data are what results are
-//! full of; one goes only if its shape or its name says that it is a secret. Nor are numbers, lists and what stands
-//! in a part of a file where neither a name nor a frame is to be seen (the middle of a PEM block).
+//! full of; one goes only if its shape or its name says that it is a secret. Nor are lists under a secret name, and what
+//! stands in a part of a file where neither a name nor a frame is to be seen (the middle of a PEM block).
 
+mod escapes;
 mod found;
 mod header;
 mod json;
@@ -53,7 +54,7 @@ impl Redactor {
         span::splice(text, span::settled(text, |text| self.spans(text)), found)
     }
 
-    /// A JSON text, with the strings in it redacted as texts. What is valid JSON stays valid JSON, at every depth of JSON in
+    /// A JSON text, with the strings in it redacted as texts, and a number that is a secret made a string. What is valid JSON stays valid JSON, at every depth of JSON in
     /// strings of JSON, and every byte outside a secret stays as it was.
     pub fn json<'a>(&self, json: &'a str, found: &mut Found) -> Cow<'a, str> {
         span::splice(json, span::settled(json, |json| json::spans(self, json, 0)), found)

@@ -22,7 +22,7 @@ pub(super) fn jwt(bytes: &[u8], start: usize, runs: &mut Runs<'_>) -> Option<Spa
     // What follows is a signature or, where the token is encrypted, three parts more.
     let end = runs.end(Class::Dotted, body);
     let end = end + padding(bytes, end);
-    Some(Span { start, end, kind: Kind::Jwt })
+    Some(Span::new(start, end, Kind::Jwt))
 }
 
 /// How many `=` stand at `at`; more than two are none that base64 has.
@@ -40,11 +40,11 @@ pub(super) fn telegram(bytes: &[u8], at: usize, runs: &mut Runs<'_>) -> Option<S
     let body = &bytes[at + 1..end.min(at + 36)];
     let has = |is: fn(&u8) -> bool| body.iter().any(is);
     // A hash in hexadecimal digits after a number is not one.
-    (body.len() == 35 && has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase)).then_some(Span {
-        start: at - digits,
+    (body.len() == 35 && has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase)).then_some(Span::new(
+        at - digits,
         end,
-        kind: Kind::Telegram,
-    })
+        Kind::Telegram,
+    ))
 }
 
 /// A Discord bot's token around its first `.`: the bot's number in base64, six characters, 27 or more.
@@ -56,7 +56,7 @@ pub(super) fn discord(bytes: &[u8], at: usize, runs: &mut Runs<'_>) -> Option<Sp
     let start = (at - back..=at.saturating_sub(24)).find(|start| matches!(bytes[*start], b'M' | b'N' | b'O'))?;
     let end = runs.end(Class::Url, at + 8);
     let digit = bytes[start..end.min(at + 40)].iter().any(u8::is_ascii_digit);
-    (end - at >= 35 && digit).then_some(Span { start, end, kind: Kind::Discord })
+    (end - at >= 35 && digit).then_some(Span::new(start, end, Kind::Discord))
 }
 
 /// A Mailchimp key around its `-us`: 32 characters before it, the number of a data centre behind.
@@ -64,7 +64,7 @@ pub(super) fn mailchimp(bytes: &[u8], at: usize) -> Option<Span> {
     let start = at.checked_sub(32)?;
     let digits = bytes[at + 3..].iter().take(2).take_while(|byte| byte.is_ascii_digit()).count();
     let whole = digits > 0 && bytes[at + 1] == b'u' && bytes[start..at].iter().all(|byte| Class::Lower.has(*byte));
-    whole.then_some(Span { start, end: at + 3 + digits, kind: Kind::Mailchimp })
+    whole.then_some(Span::new(start, at + 3 + digits, Kind::Mailchimp))
 }
 
 /// So far from an access key id its secret is looked for: the next lines of a file with credentials.
@@ -92,7 +92,7 @@ pub(super) fn beside(shape: &Shape, bytes: &[u8], span: Span, out: &mut Vec<Span
             let has = |is: fn(&u8) -> bool| run.iter().any(is);
             let mixed = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit);
             if length == AWS && whole && mixed {
-                out.push(Span { start: at, end: at + length, kind: Kind::Aws });
+                out.push(Span::new(at, at + length, Kind::Aws));
             }
             at += length + 1;
         }

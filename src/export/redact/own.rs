@@ -31,10 +31,15 @@ impl Own {
         Self(Some(automaton.expect("the secrets make an automaton")))
     }
 
+    /// Whether `text` is one of them as a whole.
+    pub(super) fn is(&self, text: &str) -> bool {
+        self.spans(text).first().is_some_and(|span| span.end - span.start == text.len())
+    }
+
     /// Where they stand in `text`.
     pub(super) fn spans(&self, text: &str) -> Vec<Span> {
         let Some(automaton) = &self.0 else { return Vec::new() };
-        automaton.find_iter(text).map(|hit| Span { start: hit.start(), end: hit.end(), kind: Kind::Own }).collect()
+        automaton.find_iter(text).map(|hit| Span::new(hit.start(), hit.end(), Kind::Own)).collect()
     }
 }
 
@@ -101,6 +106,7 @@ mod tests {
                 assert_eq!(own.spans(&text).len(), 1, "{text}");
             }
         }
+        assert!(own.is(secret) && !own.is(&format!("{secret}!")) && !own.is("pa/ss"));
         assert!(own.spans("short pa/ss").is_empty());
         assert!(Own::new([]).spans("anything").is_empty());
     }

@@ -52,20 +52,20 @@ impl Pem {
                 return None; // words of prose
             }
             let back = backward(bytes, from, first);
-            return Some(Span { start: back, end: last, kind: Kind::Pem });
+            return Some(Span::new(back, last, Kind::Pem));
         };
         let (forth, back) = (forward(bytes, body), backward(bytes, body, first));
         if forth >= back || first - body <= BLOCK && !bytes[body..first].contains(&b'"') {
-            return Some(Span { start: opened, end: last, kind: Kind::Pem });
+            return Some(Span::new(opened, last, Kind::Pem));
         }
-        out.push(Span { start: opened, end: forth, kind: Kind::Pem });
-        Some(Span { start: back, end: last, kind: Kind::Pem })
+        out.push(Span::new(opened, forth, Kind::Pem));
+        Some(Span::new(back, last, Kind::Pem))
     }
 
     /// No end follows any more for what is open.
     pub(super) fn ended(&mut self, bytes: &[u8], out: &mut Vec<Span>) {
         if let Some((start, body)) = self.open.take() {
-            out.push(Span { start, end: forward(bytes, body), kind: Kind::Pem });
+            out.push(Span::new(start, forward(bytes, body), Kind::Pem));
         }
     }
 
@@ -87,7 +87,7 @@ impl Pem {
             }
             None => rest[..window].bytes().take_while(|byte| byte.is_ascii() && *byte != b'"').count(),
         };
-        Some(Span { start, end: start + end, kind: Kind::Pem })
+        Some(Span::new(start, start + end, Kind::Pem))
     }
 }
 

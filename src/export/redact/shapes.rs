@@ -127,7 +127,7 @@ impl Shape {
         if self.prefix == "AP" && !bytes[body].is_ascii_digit() && !(b'A'..=b'F').contains(&bytes[body]) {
             return None; // Artifactory's are AP and a hexadecimal digit
         }
-        Some(Span { start: if self.keeps { body } else { at }, end, kind: self.kind })
+        Some(Span::new(if self.keeps { body } else { at }, end, self.kind))
     }
 }
 

@@ -1,6 +1,7 @@
 //! A part of a text that has to go, and how it goes.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 use super::Found;
 use super::rules::{Kind, RULES};
@@ -11,6 +12,36 @@ pub(super) struct Span {
     pub start: usize,
     pub end: usize,
     pub kind: Kind,
+    /// How many bytes each of the quotes takes that have to be put around the marker, which stands in the place of a number
+    /// of JSON: none, or one more for each backslash.
+    quotes: u8,
+}
+
+impl Span {
+    /// A part of a string or of a text.
+    pub(super) fn new(start: usize, end: usize, kind: Kind) -> Self {
+        Self { start, end, kind, quotes: 0 }
+    }
+
+    /// A number of JSON, which becomes a string.
+    pub(super) fn number(start: usize, end: usize, kind: Kind) -> Self {
+        Self { start, end, kind, quotes: 1 }
+    }
+
+    /// The same place in the JSON text that the text is a string of, from `start` to `end` there: a quote in it is spelled
+    /// with twice the bytes, since all of its backslashes and itself take a backslash.
+    pub(super) fn in_string(self, start: usize, end: usize) -> Self {
+        Self { start, end, quotes: self.quotes * 2, ..self }
+    }
+
+    /// What stands in its place.
+    fn marker(self) -> String {
+        let quote = match self.quotes {
+            0 => String::new(),
+            bytes => "\\".repeat(usize::from(bytes) - 1) + "\"",
+        };
+        format!("{quote}{OPEN}{}]{quote}", self.kind.name())
+    }
 }
 
 /// Sorted, and those that overlap made one.
@@ -20,6 +51,12 @@ pub(super) fn merged(mut spans: Vec<Span>) -> Vec<Span> {
     for span in spans {
         match out.last_mut() {
             Some(last) if span.start < last.end => {
+                // A number overlaps with nothing but itself and what it is a part of.
+                last.quotes = match (span.start, span.end).cmp(&(last.start, last.end)) {
+                    Ordering::Equal => last.quotes.max(span.quotes),
+                    _ if span.end > last.end => 0,
+                    _ => last.quotes,
+                };
                 last.end = last.end.max(span.end);
                 last.kind = last.kind.min(span.kind);
             }
@@ -57,7 +94,7 @@ fn original(span: Span, gone: &[Span]) -> Span {
     let place = |at: usize, is_end: bool| {
         let (mut before, mut after) = (0, 0); // how far both texts have been followed
         for one in gone {
-            let marker = OPEN.len() + one.kind.name().len() + 1;
+            let marker = OPEN.len() + one.kind.name().len() + 1 + 2 * usize::from(one.quotes);
             let start = after + (one.start - before);
             if at < start || at == start && is_end {
                 break;
@@ -81,9 +118,7 @@ pub(super) fn splice<'a>(text: &'a str, spans: Vec<Span>, found: &mut Found) -> 
     for span in spans {
         found.add(span.kind.name());
         out.push_str(&text[copied..span.start]);
-        out.push_str(OPEN);
-        out.push_str(span.kind.name());
-        out.push(']');
+        out.push_str(&span.marker());
         copied = span.end;
     }
     out.push_str(&text[copied..]);
@@ -107,7 +142,7 @@ mod tests {
 
     #[test]
     fn what_overlaps_goes_as_one_under_the_more_exact_name() {
-        let span = |start, end, kind| Span { start, end, kind };
+        let span = Span::new;
         let spans = merged(vec![span(8, 9, Kind::Url), span(2, 5, Kind::Named), span(3, 6, Kind::Aws)]);
         assert_eq!(spans, [span(2, 6, Kind::Aws), span(8, 9, Kind::Url)]);
         let mut found = Found::default();
@@ -117,7 +152,7 @@ mod tests {
 
     #[test]
     fn what_is_found_later_is_found_in_its_place() {
-        let span = |start, end, kind| Span { start, end, kind };
+        let span = Span::new;
         let gone = [span(2, 5, Kind::Aws), span(7, 8, Kind::Jwt)];
         // ab[REDACTED:aws]fg[REDACTED:jwt]i
         assert_eq!(original(span(0, 2, Kind::Url), &gone), span(0, 2, Kind::Url));
@@ -125,6 +160,20 @@ mod tests {
         assert_eq!(original(span(1, 4, Kind::Url), &gone), span(1, 5, Kind::Url));
         assert_eq!(original(span(2, 33, Kind::Url), &gone), span(2, 9, Kind::Url));
         assert_eq!(original(span(20, 32, Kind::Url), &gone), span(7, 8, Kind::Url));
+    }
+
+    #[test]
+    fn a_number_becomes_a_string_however_deep_it_stands() {
+        let number = Span::number(1, 4, Kind::Own);
+        let quoted = |span| splice("[123]", vec![span], &mut Found::default()).into_owned();
+        assert_eq!(quoted(number), "[\"[REDACTED:own]\"]");
+        assert_eq!(quoted(number.in_string(1, 4).in_string(1, 4)), "[\\\\\\\"[REDACTED:own]\\\\\\\"]");
+        let (whole, part) = (Span::new(1, 5, Kind::Named), Span::new(1, 4, Kind::Named));
+        assert_eq!(merged(vec![number, part]), [number]);
+        assert_eq!(merged(vec![number, whole]), [Span::new(1, 5, Kind::Own)]);
+        // What is found again in the marker, its quotes included, is found where the number was.
+        assert_eq!(original(Span::new(2, 16, Kind::Url), &[number]), Span::new(1, 4, Kind::Url));
+        assert_eq!(original(Span::new(17, 18, Kind::Url), &[number]), Span::new(4, 5, Kind::Url));
     }
 
     #[test]

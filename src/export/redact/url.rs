@@ -42,7 +42,7 @@ pub(super) fn password(bytes: &[u8], at: usize) -> Option<Span> {
         return None;
     }
     let from = start + colon + 1;
-    Some(Span { start: from, end: from + end, kind: Kind::Url })
+    Some(Span::new(from, from + end, Kind::Url))
 }
 
 #[cfg(test)]

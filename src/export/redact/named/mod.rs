@@ -1,10 +1,12 @@
-//! Values whose name says that they are secret: `password = …`, `"api_key": "…"`, `--token …`, `<password>…</password>`.
+//! Values whose name says that they are secret: `password = …`, `"api_key": "…"`, `--token …`, `<password>…</password>`,
+//! `machine … password …`.
 //!
 //! Only the value goes; its name, its quotes and what stands around them stay, so that what was a configuration file, a
 //! command or a piece of code still is one.
 
 mod judge;
 mod name;
+mod netrc;
 mod value;
 
 use super::rules::Kind;
@@ -12,7 +14,7 @@ use super::span::Span;
 pub(super) use judge::placeholder;
 use judge::{Form, secret};
 pub(super) use name::STEMS;
-use name::{Trust, trust};
+use name::{Trust, digits, trust};
 
 /// So far from a part of a name its ends are looked for.
 const NAME: usize = 64;
@@ -50,17 +52,37 @@ impl Names {
             return None; // a message of the shell's, should the variable not be set
         }
         let place = value::after(bytes, first, last, &mut self.run).or_else(|| value::before(bytes, first));
-        let (from, to, form) = place?;
+        let (from, to, form) = place.or_else(|| netrc::password(bytes, first, last))?;
         let (from, to) = chosen(name, trust, &bytes[from..to], form, from)?;
         self.value = to;
-        Some(Span { start: from, end: to, kind: Kind::Named })
+        Some(Span::new(from, to, Kind::Named))
     }
 }
 
 /// The secret part of a member of a JSON object: of its decoded name and its decoded value.
 pub(super) fn member(name: &str, value: &str) -> Option<Span> {
     let (start, end) = chosen(name, trust(name)?, value.as_bytes(), Form::Quoted, 0)?;
-    Some(Span { start, end, kind: Kind::Named })
+    Some(Span::new(start, end, Kind::Named))
+}
+
+/// Whether a JSON string in an array says that the one behind it is its value: `--password`, `DB_PASSWORD=`.
+pub(super) fn expects(element: &str) -> bool {
+    let name = element.strip_suffix('=').unwrap_or(element);
+    (name.starts_with('-') || name.len() < element.len()) && name.bytes().all(in_name) && trust(name).is_some()
+}
+
+/// The secret part of the string behind such an element. One that begins with a hyphen is the next option.
+pub(super) fn argument(element: &str, value: &str) -> Option<Span> {
+    let trust = trust(element).filter(|_| !value.starts_with('-'))?;
+    // A program gets its arguments as they are: what would be code elsewhere is none.
+    let form = if trust == Trust::Strong { Form::Quoted } else { Form::Plain };
+    let (start, end) = chosen(element, trust, value.as_bytes(), form, 0)?;
+    Some(Span::new(start, end, Kind::Named))
+}
+
+/// Whether a number of JSON is the secret that `name` says.
+pub(super) fn number(name: &str, token: &str) -> bool {
+    digits(name).is_some_and(|least| token.bytes().filter(u8::is_ascii_digit).count() >= least)
 }
 
 /// Which part of `value`, which stands at `at`, goes: all of it, or what stands behind a scheme.

@@ -15,6 +15,12 @@ pub(in super::super) enum Trust {
 pub(in super::super) const STEMS: &[&str] =
     &["pass", "pwd", "secret", "token", "key", "credential", "auth", "contrase", "_pw", "signature"];
 
+/// A number that is a password has at least so many digits; a shorter one is a flag or a level.
+const PASSWORD: usize = 4;
+
+/// The rows of a table have numbers that are called keys: `account_key`, `store_key`. So long they hardly get.
+const KEY: usize = 8;
+
 /// A longer name is no name.
 const LONGEST: usize = 64;
 
@@ -143,6 +149,7 @@ const ABOUT: &[&str] = &[
     "expiration",
     "expires",
     "expiry",
+    "fd",
     "field",
     "file",
     "filename",
@@ -190,6 +197,7 @@ const ABOUT: &[&str] = &[
     "size",
     "source",
     "status",
+    "stdin",
     "store",
     "strength",
     "ttl",
@@ -213,6 +221,21 @@ pub(in super::super) fn trust(name: &str) -> Option<Trust> {
         (0..words.len()).rev().find_map(|at| Some((at, of(&words[at], at.checked_sub(1).map(|at| &*words[at]))?)))?;
     let is_in = |list: &[&str], words: &[String]| words.iter().any(|word| list.contains(&word.as_str()));
     (!is_in(ORDINARY, &words[..at]) && !is_in(ABOUT, &words[at + 1..])).then_some(trust)
+}
+
+/// How many digits a number has at least that is the secret that `name` says. A count, an age or a limit is also called after
+/// the word, hence it has to stand at the end and in the singular.
+pub(in super::super) fn digits(name: &str) -> Option<usize> {
+    if trust(name)? != Trust::Strong {
+        return None;
+    }
+    let words = words(name);
+    let (last, before) = words.split_last()?;
+    let singular = !last.ends_with('s') || last.ends_with("ss");
+    if !singular || of(last, before.last().map(String::as_str))? != Trust::Strong {
+        return None;
+    }
+    Some(if last.ends_with("key") { KEY } else { PASSWORD })
 }
 
 /// What one word says, given the word before.
@@ -297,6 +320,19 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_secret_only_at_the_end_of_a_name_and_in_the_singular() {
+        for name in ["password", "DB_PASSWORD", "--db-pass", "clientSecret", "password1"] {
+            assert_eq!(digits(name), Some(PASSWORD), "{name}");
+        }
+        for name in ["api_key", "ACCOUNT_KEY"] {
+            assert_eq!(digits(name), Some(KEY), "{name}");
+        }
+        for name in ["token", "key", "passwords", "password_changed_at", "secrets", "password_hash", "max_tokens", ""] {
+            assert_eq!(digits(name), None, "{name}");
+        }
+    }
+
+    #[test]
     fn names_of_other_things_are_not() {
         for name in [
             "tokens",
@@ -318,6 +354,8 @@ mod tests {
             "author",
             "bypass",
             "password_min_length",
+            "--password-stdin",
+            "--passphrase-fd",
             "is_secret",
             "",
             "-",

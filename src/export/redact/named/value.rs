@@ -120,7 +120,7 @@ fn past_closing(bytes: &[u8], at: usize) -> usize {
 
 /// The content of a string at `at`, which may have a letter of its kind before it. Its quotes may be escaped, where the text
 /// is a string within a string; a string without an end is cut at the line's.
-fn quoted(bytes: &[u8], at: usize) -> Option<(usize, usize, Form)> {
+pub(super) fn quoted(bytes: &[u8], at: usize) -> Option<(usize, usize, Form)> {
     let at = match bytes.get(at..at + 3) {
         Some([b'b' | b'r' | b'u' | b'f' | b'B' | b'R' | b'U' | b'F' | b'L' | b'@', b'"' | b'\'', _]) => at + 1,
         Some([b'b' | b'r' | b'f', b'r' | b'b', b'"' | b'\'']) => at + 2,
