@@ -26,6 +26,7 @@ pub use self::database::archive;
 use crate::brain::OpenAiSetupError;
 use crate::config::{Config, ConfigError, Role};
 use crate::domain::{SpecLimits, TaskId};
+use crate::export::{Directory, ExportError, Mode};
 use crate::http::server::{self, Patience};
 use crate::http::{self, Api, Guard};
 use crate::metrics::Metrics;
@@ -105,13 +106,8 @@ pub enum StartError {
     #[error("MCP_SERVER_URL: {0}")]
     Brain(#[from] crate::brain::SetupError),
     /// Nothing could be exported there.
-    #[error("EXPORT_DIR: {path}: {source}")]
-    ExportDir {
-        /// Beside what.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error("EXPORT_DIR: {0}")]
+    ExportDir(#[source] ExportError),
     /// `openai:` without a model to ask.
     #[error("OPENAI_FINETUNED_MODEL_ID: must name the model that MCP_SERVER_URL=openai: asks")]
     NoModel,
@@ -308,7 +304,8 @@ fn export_dir(config: &Config) -> Result<PathBuf, StartError> {
     let dir = config.scheduled_dir();
     let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let made = std::fs::create_dir_all(above).and_then(|()| tempfile::tempfile_in(above).map(drop));
-    made.map_err(|source| StartError::ExportDir { path: above.to_owned(), source })?;
+    let failed = |source| ExportError::File { path: above.to_owned(), source };
+    made.map_err(failed).and_then(|()| Directory::check(&dir, Mode::Incremental)).map_err(StartError::ExportDir)?;
     Ok(dir)
 }
 

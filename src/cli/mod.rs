@@ -132,7 +132,7 @@ pub fn main() -> ExitCode {
                         | StartError::CodeDir(_)
                         | StartError::Sandbox(crate::sandbox::StartError::View(_))
                         | StartError::OutputDir { .. }
-                        | StartError::ExportDir { .. }
+                        | StartError::ExportDir(_)
                 )
             };
             let usage = error.is::<ConfigError>()

@@ -203,9 +203,7 @@ impl TaskState {
         match self {
             Self::Queued { .. } => Status::Queued,
             Self::Running => Status::Running,
-            Self::Ended(Outcome::Succeeded { .. }) => Status::Succeeded,
-            Self::Ended(Outcome::Failed(_)) => Status::Failed,
-            Self::Ended(Outcome::Cancelled) => Status::Cancelled,
+            Self::Ended(outcome) => outcome.status(),
         }
     }
 
@@ -219,6 +217,20 @@ impl TaskState {
 }
 
 impl Outcome {
+    /// The word for it.
+    pub fn status(&self) -> Status {
+        match self {
+            Self::Succeeded { .. } => Status::Succeeded,
+            Self::Failed(_) => Status::Failed,
+            Self::Cancelled => Status::Cancelled,
+        }
+    }
+
+    /// Why it failed, if it did.
+    pub fn error(&self) -> Option<&TaskError> {
+        if let Self::Failed(error) = self { Some(error) } else { None }
+    }
+
     /// A failure with its reason.
     pub fn failed(code: ErrorCode, message: impl Into<String>) -> Self {
         Self::Failed(TaskError { code, message: message.into() })

@@ -40,6 +40,12 @@ impl Parent {
             path: path.clone(),
             detail: format!("is no manifest of this program's: {error}"),
         })?;
+        // What it names is linked from there.
+        let outside = manifest.files.iter().find(|file| file.path.contains("..") || file.path.starts_with('/'));
+        if let Some(FileEntry { path: name, .. }) = outside {
+            let detail = format!("names {name:?}, which is no file of an export");
+            return Err(ExportError::Place { path, detail });
+        }
         Ok(Some(Self { dir: dir.to_owned(), manifest, sha256: hex(&Sha256::digest(&text)) }))
     }
 
@@ -67,16 +73,21 @@ impl Parent {
 
     /// Refuses one whose files are not those of its manifest: what is in it decides what is added.
     fn is_whole(&self) -> Result<(), ExportError> {
-        for file in self.shards().chain(self.manifest.files.iter().filter(|file| file.path == INDEX)) {
-            let path = self.dir.join(&file.path);
-            let found = path.metadata().map_err(|source| ExportError::File { path: path.clone(), source })?;
-            let same = found.len() == file.bytes && (file.path != INDEX || self.hash_of(INDEX)? == file.sha256);
-            if !same {
-                let detail = "is not as the manifest beside it says; export to another place, or with --overwrite";
-                return Err(ExportError::Place { path, detail: detail.to_owned() });
+        let refuse = |path: PathBuf| {
+            let detail =
+                "is not as the manifest beside it says; export to another place, or with --overwrite".to_owned();
+            Err(ExportError::Place { path, detail })
+        };
+        for shard in self.shards() {
+            let path = self.dir.join(&shard.path);
+            let found = path.symlink_metadata().map_err(|source| ExportError::File { path: path.clone(), source })?;
+            if !found.is_file() || found.len() != shard.bytes {
+                return refuse(path);
             }
         }
-        Ok(())
+        let index = self.manifest.files.iter().find(|file| file.path == INDEX);
+        let hash = self.hash_of(INDEX)?;
+        if index.is_some_and(|index| index.sha256 == hash) { Ok(()) } else { refuse(self.dir.join(INDEX)) }
     }
 
     fn hash_of(&self, name: &str) -> Result<String, ExportError> {

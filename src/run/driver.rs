@@ -165,7 +165,10 @@ impl Run<'_> {
                 self.runner.metrics.brain_step(measure::judged(heard, &write), step);
             }
             if let Some(outcome) = &write.end {
-                tracing::info!(task = %self.task.id, iteration = machine.iteration(), ?outcome, "ended");
+                // Without what was said at the end: it may be megabytes, and is on record.
+                let code = outcome.error().map(|error| error.code.as_str());
+                let status = outcome.status();
+                tracing::info!(task = %self.task.id, iteration = machine.iteration(), %status, code, "ended");
             }
             if let Phase::Calling { call, .. } = machine.phase() {
                 plan = self.runner.toolbox.plan(self.task.workspace.as_deref(), call).await;

@@ -13,7 +13,7 @@ use super::postgres::PostgresArchive;
 use super::row::TaskRow;
 use super::sqlite::SqliteArchive;
 use super::{Cursor, PostgresSettings, StoreError, StoredLine};
-use crate::domain::Task;
+use crate::domain::{Outcome, Task, TaskError};
 
 /// Reads ended tasks and their records.
 #[async_trait]
@@ -45,6 +45,18 @@ pub type Records = HashMap<Cursor, Result<Vec<String>, StoreError>>;
 impl Ended {
     pub(super) fn of(row: &TaskRow) -> Self {
         Self { place: Cursor(row.seq), task: row.task() }
+    }
+
+    /// How much memory it takes, in bytes: a task and its summary may be megabytes.
+    pub(super) fn length(&self) -> usize {
+        let Ok(task) = &self.task else { return 0 };
+        let said = match task.state.outcome() {
+            Some(Outcome::Succeeded { summary: Some(text) } | Outcome::Failed(TaskError { message: text, .. })) => {
+                text.len()
+            }
+            _ => 0,
+        };
+        task.posted.as_str().len() + said
     }
 }
 

@@ -49,6 +49,11 @@ pub struct Directory {
 }
 
 impl Directory {
+    /// Whether an export could be written there: refuses a place where something else is in the way.
+    pub fn check(target: &Path, mode: Mode) -> Result<(), ExportError> {
+        place::is_free(target, mode)
+    }
+
     /// To become `target`. Another one who writes there is refused.
     pub fn create(target: &Path, mode: Mode) -> Result<Self, ExportError> {
         // A link leads to the place that is meant.
@@ -135,7 +140,7 @@ impl Sink for Directory {
             self.files.push(file.close()?);
         }
         let mut readme = self.open("README.md")?;
-        readme.write(card::render(options, totals).as_bytes())?;
+        readme.text(&card::render(options, totals))?;
         self.files.push(readme.close()?);
         self.files.sort_by(|one, other| one.path.cmp(&other.path));
 
@@ -151,7 +156,7 @@ impl Sink for Directory {
         let mut file = self.open(manifest::NAME)?;
         let mut text = serde_json::to_string_pretty(&manifest).unwrap_or_default();
         text.push('\n');
-        file.write(text.as_bytes())?;
+        file.text(&text)?;
         file.close()?;
         self.work.appear(&self.target, self.mode)
     }

@@ -1,8 +1,9 @@
 //! How a directory takes its place whole.
 
-use std::fs::{self, DirEntry, File, TryLockError};
+use std::ffi::OsStr;
+use std::fs::{self, DirEntry, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -10,6 +11,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use super::directory::Mode;
 use crate::export::ExportError;
 use crate::export::manifest;
+use crate::export::parent::Parent;
 
 /// Refuses to write where something is in the way.
 pub(super) fn is_free(target: &Path, mode: Mode) -> Result<(), ExportError> {
@@ -32,6 +34,7 @@ pub(super) fn is_free(target: &Path, mode: Mode) -> Result<(), ExportError> {
         Mode::Incremental | Mode::Overwrite if !target.join(manifest::NAME).is_file() => {
             refuse("is not empty, and has no export of this program's")
         }
+        Mode::Incremental | Mode::Overwrite if Parent::open(target)?.is_none() => refuse("is being changed"),
         // The old directory goes with all that is in it: what somebody else has put there is not ours to remove.
         Mode::Incremental | Mode::Overwrite => foreign.map_or(Ok(()), |name| {
             refuse(&format!(
@@ -71,10 +74,19 @@ impl Work {
             return Err(ExportError::Place { path: target.to_owned(), detail });
         };
         put_back(target, &beside(".old")).map_err(|source| failed(target, source))?;
-        // What one has left who was killed.
-        match fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&dir, error)),
-            _ => {}
+        // What one has left who was killed. It has no more in it than an export has.
+        match fs::read_dir(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(&dir, error)),
+            Ok(mut entries) => {
+                let ours = |name: &OsStr| OURS.iter().any(|ours| name == *ours);
+                if entries.any(|entry| entry.is_ok_and(|entry| !ours(&entry.file_name()))) {
+                    let detail =
+                        "is where an export is written before it takes its place, and has something else in it";
+                    return Err(ExportError::Place { path: dir, detail: detail.to_owned() });
+                }
+                fs::remove_dir_all(&dir).map_err(|source| failed(&dir, source))?;
+            }
         }
         fs::create_dir(&dir).map_err(|source| failed(&dir, source))?;
         let data = dir.join("data");
@@ -145,7 +157,10 @@ impl Lock {
     /// Takes it; `None` if another one has it.
     fn take(path: &Path) -> io::Result<Option<Self>> {
         loop {
-            let file = File::create(path)?;
+            // Not through a link: in a directory that others write to, it might lead anywhere.
+            let mut options = OpenOptions::new();
+            let options = options.write(true).create(true).truncate(false).custom_flags(libc::O_NOFOLLOW);
+            let file = options.open(path)?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Ok(None),
@@ -198,7 +213,10 @@ fn put_back(target: &Path, aside: &Path) -> io::Result<()> {
 /// Has a file of the old directory in the new one, too: the same file, if the file system can do that.
 pub(super) fn link(old: &Path, new: &Path, name: &str) -> Result<(), ExportError> {
     let (from, to) = (old.join(name), new.join(name));
-    let linked = fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(drop));
+    let linked = fs::hard_link(&from, &to).or_else(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound => Err(error),
+        _ => fs::copy(&from, &to).map(drop),
+    });
     linked.map_err(|source| ExportError::File { path: from, source })
 }
 
@@ -206,12 +224,34 @@ pub(super) fn link(old: &Path, new: &Path, name: &str) -> Result<(), ExportError
 mod tests {
     use super::*;
 
+    fn an_export() -> String {
+        let options = crate::export::Options::from_words(&[]).unwrap();
+        let manifest = manifest::Manifest::new(&options, &crate::export::Totals::default(), None, Vec::new());
+        serde_json::to_string(&manifest).unwrap()
+    }
+
+    #[test]
+    fn links_and_other_peoples_directories_are_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, precious) = (dir.path().join("data"), dir.path().join("precious"));
+        fs::write(&precious, "keep").unwrap();
+        std::os::unix::fs::symlink(&precious, dir.path().join(".data.lock")).unwrap();
+        assert!(Work::begin(&target).is_err());
+        fs::remove_file(dir.path().join(".data.lock")).unwrap();
+        fs::create_dir(dir.path().join(".data.partial")).unwrap();
+        fs::write(dir.path().join(".data.partial/thesis.txt"), "mine").unwrap();
+        assert!(Work::begin(&target).is_err());
+        assert!(link(dir.path(), dir.path(), "precious").is_err());
+        let kept = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+        assert_eq!((kept("precious"), kept(".data.partial/thesis.txt")), ("keep".to_owned(), "mine".to_owned()));
+    }
+
     #[test]
     fn one_writes_at_a_time_and_nothing_is_left_behind() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("data set");
         let work = Work::begin(&target).unwrap();
-        fs::write(work.dir().join("half"), "x").unwrap();
+        fs::write(work.dir().join("README.md"), "x").unwrap();
         assert!(matches!(Work::begin(&target), Err(ExportError::Place { .. })));
         drop(work);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
@@ -239,15 +279,17 @@ mod tests {
             assert!(is_free(&target, mode).is_err(), "{mode:?}");
         }
         fs::write(target.join(manifest::NAME), "{}").unwrap();
+        assert!(is_free(&target, Mode::Overwrite).is_err(), "a manifest of somebody else's");
+        fs::write(target.join(manifest::NAME), an_export()).unwrap();
         assert!(is_free(&target, Mode::New).is_err());
         let told = is_free(&target, Mode::Incremental).unwrap_err().to_string();
         assert!(told.contains("thesis.txt"), "{told}");
         fs::remove_file(target.join("thesis.txt")).unwrap();
         assert!(is_free(&target, Mode::Overwrite).is_ok() && is_free(&target, Mode::Incremental).is_ok());
         let mut work = Work::begin(&target).unwrap();
-        fs::write(work.dir().join(manifest::NAME), "new").unwrap();
+        fs::write(work.dir().join("README.md"), "new").unwrap();
         work.appear(&target, Mode::Overwrite).unwrap();
-        assert_eq!(fs::read_to_string(target.join(manifest::NAME)).unwrap(), "new");
+        assert_eq!(fs::read_to_string(target.join("README.md")).unwrap(), "new");
         drop(work);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }

@@ -45,7 +45,10 @@ impl Writing {
 
     /// Adds a line; its number, from 1.
     pub(super) fn line(&mut self, line: &str) -> Result<u64, ExportError> {
-        self.write(line.as_bytes())?;
+        let written = self.file.write_all(line.as_bytes());
+        written.map_err(|source| self.failed(source))?;
+        self.hash.update(line);
+        self.bytes += line.len() as u64;
         self.lines += 1;
         Ok(self.lines)
     }
@@ -57,11 +60,9 @@ impl Writing {
         self.line(&line).map(drop)
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), ExportError> {
-        self.file.write_all(bytes).map_err(|source| self.failed(source))?;
-        self.hash.update(bytes);
-        self.bytes += bytes.len() as u64;
-        Ok(())
+    /// Adds a text of several lines.
+    pub(super) fn text(&mut self, text: &str) -> Result<(), ExportError> {
+        text.split_inclusive('\n').try_for_each(|line| self.line(line).map(drop))
     }
 
     /// Puts it on disk for good.

@@ -64,12 +64,13 @@ impl Archive for PostgresArchive {
 }
 
 async fn ended(db: &mut PgConnection, after: Cursor, limit: u32) -> Result<Vec<Ended>, StoreError> {
-    // Bodies are sent as far as a page may be long, and no further: how long they are can be told without reading them.
+    // Tasks are sent as far as a page may be long, and no further: how long they are can be told without reading them.
     let columns = columns!("t.");
     let rows = sql!(
         "SELECT {columns}, (SELECT body FROM posted p WHERE p.seq = t.seq) FROM ( \
              SELECT t.*, SUM(t.length) OVER (ORDER BY t.seq) - t.length AS sent FROM ( \
-                 SELECT t.*, (SELECT OCTET_LENGTH(body) FROM posted p WHERE p.seq = t.seq)::bigint AS length \
+                 SELECT t.*, ((SELECT OCTET_LENGTH(body) FROM posted p WHERE p.seq = t.seq) \
+                     + COALESCE(OCTET_LENGTH(summary), 0) + COALESCE(OCTET_LENGTH(error_message), 0))::bigint AS length \
                  FROM tasks t WHERE seq > $1 AND finished_at IS NOT NULL ORDER BY seq LIMIT $2) t) t \
          WHERE t.sent <= $3 ORDER BY t.seq"
     );

@@ -68,7 +68,7 @@ fn ended(db: &Connection, after: Cursor, limit: u32) -> Result<Vec<Ended>, Store
     let (mut tasks, mut bytes) = (Vec::new(), 0);
     for row in select.query_map([after.0, i64::from(limit)], task_row)? {
         let ended = Ended::of(&row?);
-        bytes += ended.task.as_ref().map_or(0, |task| task.posted.as_str().len());
+        bytes += ended.length();
         tasks.push(ended);
         if bytes > MAX_PAGE {
             break;
