@@ -10,8 +10,9 @@ use crate::store::{Cursor, Ended, Scratch, StoreError};
 /// Tasks asked for at a time: enough that questions to a database are few, not so many that they are much memory.
 const PAGE: u32 = 256;
 
-/// Bytes of records in hand at a time, but for one that is longer by itself.
-const BATCH: u64 = 4 * 1024 * 1024;
+/// Bytes of records in hand at a time, but for one that is longer by itself. A page is there some eight times: one more of them
+/// waits, and each is lines, what is read of them, messages and rows. More of it made nothing faster.
+const BATCH: u64 = 1024 * 1024;
 
 /// The longest record that is exported: some four million tokens, more than any model learns from at once. Two hundred iterations
 /// with all the output that a command may have by default are half of it.
