@@ -212,7 +212,8 @@ impl Options {
         }
         Self::from_words(&words).map_err(|BadOption { option, detail }| BadOption {
             option: option.replace('-', "_"),
-            detail: detail.replace("allow-secrets", "allow_secrets"),
+            // Where it names another one.
+            detail: detail.replace("allow-secrets", "allow_secrets").replace("max-tokens", "max_tokens"),
         })
     }
 

@@ -81,9 +81,9 @@ async fn a_parameter_at_fault_is_named() {
         ("outcome=good", "?outcome", "must be accepted or rejected"),
         ("label==x", "?label", "must be"),
         ("dedupe=yes", "?dedupe", "must be true or false"),
-        ("too_long=truncate-observations", "?too_long", "needs max-tokens"),
+        ("too_long=truncate-observations", "?too_long", "needs max_tokens"),
         ("examples=turn&format=atif", "?examples", "is for the formats openai and hf"),
-        ("redact=none", "?redact", "none leaves passwords and keys in the data; allow-secrets says that this is meant"),
+        ("redact=none", "?redact", "none leaves passwords and keys in the data; allow_secrets says that this is meant"),
         ("allow_secrets=true", "?allow_secrets", "goes with redact none alone"),
         // Where it would be written is nothing that a client decides.
         ("to=/tmp/x", "?to", "is not known here; known: format, examples,"),
