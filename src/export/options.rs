@@ -59,7 +59,7 @@ pub struct Options {
     #[serde(serialize_with = "maybe_word", skip_serializing_if = "Option::is_none")]
     pub outcome: Option<VerdictOutcome>,
 
-    /// At most so many tasks of a group: those with the same label `group`, or else the same instruction
+    /// At most so many tasks, or preferences, of a group: those with the same label `group`, or else the same instruction
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_per_group: Option<u32>,

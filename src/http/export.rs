@@ -59,7 +59,7 @@ pub(super) struct ExportParams {
     /// Only tasks with this verdict; if not given, for a chat, all but the rejected.
     #[param(value_type = Option<OutcomeWord>, inline)]
     outcome: Option<()>,
-    /// At most so many tasks of a group.
+    /// At most so many tasks, or preferences, of a group.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 4_294_967_295_u32)]
     max_per_group: Option<()>,
     /// Leave out tasks that did the same as one before.

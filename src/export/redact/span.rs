@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(spans, [span(2, 6, Kind::Aws), span(8, 9, Kind::Url)]);
         let mut found = Found::default();
         assert_eq!(splice("0123456789", spans, &mut found), "01[REDACTED:aws]67[REDACTED:url]9");
-        assert_eq!(found.total(), 2);
+        assert_eq!(found.iter().collect::<Vec<_>>(), [("aws", 1), ("url", 1)]);
     }
 
     #[test]
